@@ -1,0 +1,191 @@
+"""What may be asked of the data service: datasets, samples, pictures."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from contracts.base import Binary, Caller, Contract, Cursor, Limit, Name, Page, Right, Sha256, operation
+from contracts.errors import UnknownDataset, UnknownSample, UnsafeArchive, UploadTooLarge
+
+DatasetId = Annotated[str, Field(min_length=1, max_length=80, description="id (`d_...`) or name of a dataset")]
+SampleIndex = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Box(Contract):
+    """A rectangle in pixels of the source picture; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Sample(Contract):
+    """One picture of a dataset. `index` is its position; `group` names the source photo if several share one."""
+
+    index: SampleIndex
+    sha256: Sha256
+    name: str
+    label: str | None = None
+    caption: str | None = None
+    group: str | None = None
+    box: Box | None = None
+    width: int
+    height: int
+    duplicate_of: SampleIndex | None = None
+
+
+class RejectedFile(Contract):
+    """A file that was skipped, with the reason: the name of a refusal class, and a sentence."""
+
+    name: str
+    reason: str
+    detail: str
+
+
+class DatasetRef(Contract):
+    """What identifies a dataset: everything derived from it has these hashes in its key."""
+
+    id: str
+    name: str
+    content_sha256: Sha256
+    order_sha256: Sha256
+    n: int
+
+
+class Dataset(Contract):
+    """A dataset as registered: ordered, immutable."""
+
+    ref: DatasetRef
+    source: str
+    labels: list[str]
+    n_captions: int
+    n_groups: int
+    n_duplicates: int
+    n_rejected: int
+    lineage: str = Field(description="key of the manifest artifact")
+    created_at: datetime
+
+
+class FolderSource(Contract):
+    """A folder, read recursively: class sub-folders are labels, `captions.csv` or sidecar .txt are captions."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+
+class ParquetSource(Contract):
+    """A Parquet file with an image column (bytes, or struct{bytes}) and optional label and caption columns."""
+
+    kind: Literal["parquet"] = "parquet"
+    path: str
+    image: str = "image"
+    label: str | None = "label"
+    caption: str | None = "caption"
+
+
+class WebDatasetSource(Contract):
+    """A WebDataset tar: `KEY.jpg|png|webp` with optional `KEY.txt` (caption), `KEY.cls` (label), `KEY.json`."""
+
+    kind: Literal["webdataset"] = "webdataset"
+    path: str
+
+
+class UploadSource(Contract):
+    """A zip that was sent to `POST /uploads` before; inside it the rules of a folder hold."""
+
+    kind: Literal["upload"] = "upload"
+    upload: Sha256
+
+
+class DemoSource(Contract):
+    """Seeded crops of the photographs that scikit-image and scikit-learn ship."""
+
+    kind: Literal["demo"] = "demo"
+    crops: Annotated[int, Field(ge=22, le=100_000)] = 1056
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+Source = Annotated[
+    FolderSource | ParquetSource | WebDatasetSource | UploadSource | DemoSource, Field(discriminator="kind")
+]
+
+
+class DatasetRegistration(Contract):
+    """Register pictures under a name. The answer is a job whose result names the dataset."""
+
+    name: Name
+    source: Source
+
+
+class Upload(Contract):
+    """A received archive, checked and kept until a dataset is made of it."""
+
+    upload: Sha256
+    bytes: int
+    entries: int
+
+
+class DataService(Protocol):
+    """What may be asked about datasets. Router, client and OpenAPI come from this class."""
+
+    @operation("GET", "/datasets", right=Right.LOOK)
+    def datasets(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Dataset]:
+        """List the datasets of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/datasets/{dataset}", right=Right.LOOK, refuses=(UnknownDataset,))
+    def dataset(self, caller: Caller, dataset: DatasetId) -> Dataset:
+        """Show one dataset."""
+        ...
+
+    @operation("GET", "/datasets/{dataset}/samples", right=Right.LOOK, refuses=(UnknownDataset,))
+    def samples(
+        self, caller: Caller, dataset: DatasetId, limit: Limit = 50, cursor: Cursor | None = None
+    ) -> Page[Sample]:
+        """List the samples of a dataset in order."""
+        ...
+
+    @operation("GET", "/datasets/{dataset}/rejected", right=Right.LOOK, refuses=(UnknownDataset,))
+    def rejected(
+        self, caller: Caller, dataset: DatasetId, limit: Limit = 50, cursor: Cursor | None = None
+    ) -> Page[RejectedFile]:
+        """List the files that were skipped, with reasons."""
+        ...
+
+    @operation("GET", "/datasets/{dataset}/samples/{index}", right=Right.LOOK, refuses=(UnknownDataset, UnknownSample))
+    def sample(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Sample:
+        """Show one sample."""
+        ...
+
+    @operation(
+        "GET",
+        "/datasets/{dataset}/samples/{index}/thumbnail",
+        right=Right.LOOK,
+        refuses=(UnknownDataset, UnknownSample),
+    )
+    def thumbnail(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Binary:
+        """Deliver a sample's thumbnail (WebP, longest side 160 px)."""
+        ...
+
+    @operation(
+        "GET", "/datasets/{dataset}/samples/{index}/picture", right=Right.LOOK, refuses=(UnknownDataset, UnknownSample)
+    )
+    def picture(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Binary:
+        """Deliver a sample's picture as stored: decoded, rotated upright and re-encoded, without metadata."""
+        ...
+
+    @operation(
+        "POST",
+        "/uploads",
+        right=Right.REGISTER,
+        refuses=(UnsafeArchive, UploadTooLarge),
+        idempotent=True,
+        max_body=1 << 30,
+    )
+    def upload(self, caller: Caller, body: bytes) -> Upload:
+        """Receive a zip of pictures; register it with `{"kind": "upload", "upload": SHA256}`."""
+        ...

@@ -1,0 +1,328 @@
+"""What may be asked of the explanation service: snapshots, components, search."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Base64Bytes, Field
+
+from contracts.base import Arrays, Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
+from contracts.data import DatasetId, DatasetRef, SampleIndex
+from contracts.errors import (
+    BadTemplate,
+    CorruptArtifact,
+    EmptyPrompt,
+    InsufficientEvidence,
+    NoTextSide,
+    UnknownComponent,
+    UnknownEncoder,
+    UnknownLayer,
+    UnknownSample,
+    UnknownSnapshot,
+    UnsafePicture,
+)
+from contracts.model import LayerName, ModelId, ModelRef, PoolingName, Precision
+
+SnapshotId = Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
+ComponentIndex = Annotated[int, Field(ge=0, lt=2**31)]
+Sign = Literal[1, -1]
+EncoderName = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class Encoder(Contract):
+    """A foundation model that places pictures, and perhaps texts, in one space."""
+
+    name: EncoderName
+    fingerprint: Sha256
+    width: int
+    text: bool
+    null: Literal["template", "centroid", "none"]
+    note: str
+
+
+class SnapshotRequest(Contract):
+    """Compute everything for (model, dataset, layers, encoder, parameters)."""
+
+    model: ModelId
+    dataset: DatasetId
+    layers: Annotated[list[LayerName], Field(min_length=1, max_length=1000)]
+    encoder: EncoderName = "imagenet-minilm"
+    name: Name | None = None
+    k: Annotated[int, Field(ge=5, le=200, description="examples kept per component")] = 30
+    pooling: dict[LayerName, PoolingName] = Field(default_factory=dict, description="overrides of the layers' default")
+    precision: Precision = Precision.BF16
+    max_per_group: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="at most so many examples of a component from one source photo"
+    )
+    batch: Annotated[int, Field(ge=1, le=1024)] = 32
+    shard: Annotated[int, Field(ge=8, le=65536, description="samples per part")] = 512
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class ComponentRef(Contract):
+    """`(model, layer, index, sign)`; `model` is the model's id."""
+
+    model: str
+    layer: LayerName
+    index: ComponentIndex
+    sign: Sign = 1
+
+
+class Example(Contract):
+    """A sample on which a component is very active (or, in `lowest`, very inactive)."""
+
+    sample: SampleIndex
+    label: str | None
+    activation: FiniteFloat
+    position: int | None = Field(default=None, description="flat index of the maximum in the map, for `max` pooling")
+
+
+class SnapshotLayer(Contract):
+    """A layer's figures in a snapshot. Dead and insufficiently evidenced components are not indexed."""
+
+    name: LayerName
+    width: int
+    signed: bool
+    pooling: PoolingName
+    components: int
+    dead: int
+    insufficient_evidence: int
+    clarity_mean: FiniteFloat | None
+    clarity_null: FiniteFloat
+    polysemantic_share: FiniteFloat | None
+    redundancy_mean: FiniteFloat | None
+
+
+class IndexFigures(Contract):
+    """What is known about the index generation that answers searches."""
+
+    generation: str
+    kind: Literal["flat", "fp16", "ivf-fp16"]
+    n: int
+    width: int
+    recall_at_20: dict[str, FiniteFloat]
+    nprobe: int | None = None
+
+
+class Snapshot(Contract):
+    """Everything computed for (model, dataset, layers, encoder, parameters); immutable."""
+
+    id: str
+    name: str
+    model: ModelRef
+    dataset: DatasetRef
+    encoder: Encoder
+    request: SnapshotRequest
+    layers: list[SnapshotLayer]
+    index: IndexFigures
+    lineage: str
+    created_at: datetime
+
+
+class TextTerm(Contract):
+    kind: Literal["text"] = "text"
+    text: Annotated[str, Field(min_length=1, max_length=200)]
+    weight: FiniteFloat = 1.0
+
+
+class ComponentTerm(Contract):
+    kind: Literal["component"] = "component"
+    layer: LayerName
+    index: ComponentIndex
+    sign: Sign = 1
+    weight: FiniteFloat = 1.0
+
+
+class SampleTerm(Contract):
+    """A picture of the snapshot's dataset."""
+
+    kind: Literal["sample"] = "sample"
+    sample: SampleIndex
+    weight: FiniteFloat = 1.0
+
+
+class PictureTerm(Contract):
+    """A picture sent along: PNG, JPEG or WebP bytes, base64 in JSON."""
+
+    kind: Literal["picture"] = "picture"
+    picture: Base64Bytes
+    weight: FiniteFloat = 1.0
+
+
+Term = Annotated[TextTerm | ComponentTerm | SampleTerm | PictureTerm, Field(discriminator="kind")]
+
+
+class SearchQuery(Contract):
+    """Find components near a direction: the weighted sum of one or more terms."""
+
+    terms: Annotated[list[Term], Field(min_length=1, max_length=32)]
+    k: Annotated[int, Field(ge=1, le=1000)] = 20
+    examples: Annotated[int, Field(ge=0, le=30)] = 6
+    layers: Annotated[list[LayerName], Field(max_length=1000)] | None = None
+    min_clarity: FiniteFloat | None = None
+    min_score: FiniteFloat | None = None
+    min_z: FiniteFloat | None = None
+    templates: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=16)] | None = None
+
+
+class SearchHit(Contract):
+    """One component, best first. `score` is a cosine; `z` says how far it lies from what unrelated prompts score.
+
+    `z` is None where no null could be formed, never zero. `z_random` compares with random sets of pictures instead.
+    """
+
+    component: ComponentRef
+    score: FiniteFloat
+    z: FiniteFloat | None
+    z_random: FiniteFloat | None
+    clarity: FiniteFloat
+    prototype: int
+    n_valid: int
+    examples: list[Example]
+
+
+class SearchHits(Contract):
+    """The answer to a search, with the snapshot and the lineage key that it was computed from."""
+
+    snapshot: str
+    lineage: str
+    hits: list[SearchHit]
+    truncated_texts: list[str] = []
+
+
+class Component(Contract):
+    """A component's figures in one snapshot. Metrics are None where `state` is not `ok`."""
+
+    ref: ComponentRef
+    state: Literal["ok", "dead", "insufficient_evidence"]
+    n_valid: int
+    n_groups: int | None
+    clarity: FiniteFloat | None
+    clarity_z: FiniteFloat | None
+    polysemanticity: FiniteFloat | None
+    polysemanticity_z: FiniteFloat | None
+    redundancy: FiniteFloat | None
+    maximum: FiniteFloat
+    mean: FiniteFloat
+    minimum: FiniteFloat
+
+
+class Prototype(Contract):
+    """One meaning of a component: the positions of its members among the component's examples."""
+
+    share: FiniteFloat
+    members: list[int]
+
+
+class Histogram(Contract):
+    """Counts of pooled activations over the whole dataset; `edges` has one value more than `counts`."""
+
+    edges: list[FiniteFloat]
+    counts: list[int]
+
+
+class Neighbour(Contract):
+    component: ComponentRef
+    score: FiniteFloat
+
+
+class ComponentDetail(Contract):
+    """All that a component page shows."""
+
+    snapshot: str
+    lineage: str
+    component: Component
+    examples: list[Example]
+    lowest: list[Example]
+    histogram: Histogram
+    prototypes: list[Prototype]
+    nearest: list[Neighbour]
+
+
+class SnapshotCheck(Contract):
+    """The outcome of hashing every file of a snapshot."""
+
+    snapshot: str
+    artifacts: int
+    damaged: list[str]
+
+
+class ExplanationService(Protocol):
+    """What may be asked about components. Router, client and OpenAPI come from this class."""
+
+    @operation("GET", "/encoders", right=Right.LOOK)
+    def encoders(self, caller: Caller) -> Page[Encoder]:
+        """List the encoders that can be loaded here."""
+        ...
+
+    @operation("GET", "/snapshots", right=Right.LOOK)
+    def snapshots(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Snapshot]:
+        """List the snapshots of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/snapshots/{snapshot}", right=Right.LOOK, refuses=(UnknownSnapshot,))
+    def snapshot(self, caller: Caller, snapshot: SnapshotId) -> Snapshot:
+        """Show one snapshot: its layers, its index, what it was computed from."""
+        ...
+
+    @operation(
+        "POST",
+        "/snapshots/{snapshot}/search",
+        right=Right.SEARCH,
+        refuses=(
+            UnknownSnapshot,
+            UnknownLayer,
+            UnknownComponent,
+            UnknownSample,
+            NoTextSide,
+            EmptyPrompt,
+            BadTemplate,
+            InsufficientEvidence,
+            UnsafePicture,
+            CorruptArtifact,
+            UnknownEncoder,
+        ),
+        idempotent=True,
+        max_body=64 << 20,
+    )
+    def search(self, caller: Caller, snapshot: SnapshotId, query: SearchQuery) -> SearchHits:
+        """Find components by text, picture, component, or a weighted mix of them."""
+        ...
+
+    @operation("GET", "/snapshots/{snapshot}/components", right=Right.LOOK, refuses=(UnknownSnapshot, UnknownLayer))
+    def components(
+        self,
+        caller: Caller,
+        snapshot: SnapshotId,
+        layer: LayerName | None = None,
+        sort: Literal["component", "clarity", "polysemanticity", "redundancy"] = "component",
+        limit: Limit = 50,
+        cursor: Cursor | None = None,
+    ) -> Page[Component]:
+        """List components; metrics sort from high to low."""
+        ...
+
+    @operation(
+        "GET",
+        "/snapshots/{snapshot}/components/{layer}/{index}",
+        right=Right.LOOK,
+        refuses=(UnknownSnapshot, UnknownLayer, UnknownComponent, CorruptArtifact),
+    )
+    def component(
+        self, caller: Caller, snapshot: SnapshotId, layer: LayerName, index: ComponentIndex, sign: Sign = 1
+    ) -> ComponentDetail:
+        """Show one component: examples, histogram, prototypes, nearest components."""
+        ...
+
+    @operation(
+        "GET", "/snapshots/{snapshot}/vectors/{layer}", right=Right.LOOK, refuses=(UnknownSnapshot, UnknownLayer)
+    )
+    def vectors(self, caller: Caller, snapshot: SnapshotId, layer: LayerName) -> Arrays:
+        """Deliver a layer's semantic vectors: `vectors` [C, d] float32 (zeros where there is none), `index`, `sign`."""
+        ...
+
+    @operation("POST", "/snapshots/{snapshot}/check", right=Right.LOOK, refuses=(UnknownSnapshot,), idempotent=True)
+    def check(self, caller: Caller, snapshot: SnapshotId) -> SnapshotCheck:
+        """Hash every file of the snapshot and name those that are damaged."""
+        ...

@@ -1,0 +1,154 @@
+"""What may be asked of the orchestration: submit, watch, cancel and retry jobs."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
+from contracts.data import DatasetRegistration
+from contracts.errors import (
+    IdempotencyConflict,
+    JobNotRetryable,
+    PathNotAllowed,
+    UnknownArchitecture,
+    UnknownDataset,
+    UnknownEncoder,
+    UnknownJob,
+    UnknownLayer,
+    UnknownModel,
+    UnknownPooling,
+    UnknownSnapshot,
+    UnreadableSource,
+    WrongWeights,
+)
+from contracts.explanation import SnapshotId, SnapshotRequest
+from contracts.model import ModelRegistration
+
+JobId = Annotated[str, Field(pattern=r"^j_[0-9a-z]{8,40}$")]
+IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class State(enum.StrEnum):
+    """Of a job, a stage or a part. Stages and parts of later stages are `waiting` until their turn."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Failure(Contract):
+    """Why a part failed: `reason` is the snake-case refusal name (`storage_full`) or `internal_error`."""
+
+    reason: str
+    detail: str
+    remedy: str | None = None
+    where: str | None = None
+    part: str | None = None
+
+
+class Stage(Contract):
+    """A step of a job. `rate` is in `unit` per second; both it and `seconds_left` are None until they are known."""
+
+    name: str
+    state: State
+    parts: int
+    parts_done: int
+    parts_reused: int
+    unit: str
+    done: int
+    total: int
+    rate: FiniteFloat | None = None
+    seconds_left: FiniteFloat | None = None
+
+
+class Job(Contract):
+    """Something a user asked for that takes a while. `result` names what it made: a dataset, model or snapshot."""
+
+    id: str
+    kind: str
+    title: str
+    state: State
+    stages: list[Stage]
+    result: str | None = None
+    failures: list[Failure] = []
+    cancel_requested: bool = False
+    created_by: str
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    version: int
+
+
+class Repair(Contract):
+    """Recompute the damaged artifacts of a snapshot."""
+
+    snapshot: SnapshotId
+
+
+class JobService(Protocol):
+    """What may be asked of jobs. Router, client and OpenAPI come from this class."""
+
+    @operation(
+        "POST", "/datasets", right=Right.REGISTER, refuses=(IdempotencyConflict, UnreadableSource, PathNotAllowed)
+    )
+    def register_dataset(
+        self, caller: Caller, body: DatasetRegistration, idempotency_key: IdempotencyKey | None = None
+    ) -> Job:
+        """Read pictures from a source, check and store them, and publish them as a dataset."""
+        ...
+
+    @operation(
+        "POST",
+        "/models",
+        right=Right.REGISTER,
+        refuses=(IdempotencyConflict, UnknownArchitecture, WrongWeights, PathNotAllowed),
+    )
+    def register_model(
+        self, caller: Caller, body: ModelRegistration, idempotency_key: IdempotencyKey | None = None
+    ) -> Job:
+        """Convert and hash the weights, run the model once to find its layers, and publish it."""
+        ...
+
+    @operation(
+        "POST",
+        "/snapshots",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, UnknownEncoder, UnknownPooling),
+    )
+    def build_snapshot(
+        self, caller: Caller, body: SnapshotRequest, idempotency_key: IdempotencyKey | None = None
+    ) -> Job:
+        """Compute a snapshot; what is there already is reused."""
+        ...
+
+    @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))
+    def repair_snapshot(self, caller: Caller, body: Repair, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Recompute the damaged artifacts of a snapshot; everything intact stays."""
+        ...
+
+    @operation("GET", "/jobs", right=Right.LOOK)
+    def jobs(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Job]:
+        """List the jobs of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/jobs/{job}", right=Right.LOOK, refuses=(UnknownJob,))
+    def job(self, caller: Caller, job: JobId) -> Job:
+        """Show one job with the progress of its stages."""
+        ...
+
+    @operation("POST", "/jobs/{job}/cancel", right=Right.SUBMIT, refuses=(UnknownJob,), idempotent=True)
+    def cancel(self, caller: Caller, job: JobId) -> Job:
+        """Ask a job to stop; its running parts end at their next batch."""
+        ...
+
+    @operation("POST", "/jobs/{job}/retry", right=Right.SUBMIT, refuses=(UnknownJob, JobNotRetryable))
+    def retry(self, caller: Caller, job: JobId) -> Job:
+        """Run a failed or cancelled job again from where it stopped."""
+        ...

@@ -1,0 +1,108 @@
+"""What may be asked of the model service: registered models and their layers."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Protocol
+
+from pydantic import Field, JsonValue
+
+from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
+from contracts.errors import UnknownModel
+
+ModelId = Annotated[str, Field(min_length=1, max_length=80, description="id (`m_...`) or name of a model")]
+LayerName = Annotated[str, Field(min_length=1, max_length=200)]
+PoolingName = Annotated[
+    str, Field(pattern=r"^(max|mean|sum|abs-max|token-mean|token-max|token-absmax|token:\d{1,5}|identity)$")
+]
+
+
+class LayerKind(enum.StrEnum):
+    """Where the component axis lies in the tensor that a layer puts out."""
+
+    MAP = "map"  # [B, C, H, W]
+    MAP_LAST = "map-channels-last"  # [B, H, W, C]
+    TOKENS = "tokens"  # [B, T, C]
+    VECTOR = "vector"  # [B, C]
+
+
+class Precision(enum.StrEnum):
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class Layer(Contract):
+    """A named point of the forward pass, as found by a dry run."""
+
+    name: LayerName
+    kind: LayerKind
+    module: str
+    width: int
+    signed: bool
+    pooling: PoolingName
+    calls: int = 1
+
+
+class Preprocessing(Contract):
+    """From an upright RGB picture to the model's input, all in one place so that it can be hashed.
+
+    Resize the shorter side to `resize` px with `interpolation`, cut the central `crop` x `crop` px, scale to
+    [0, 1], subtract `mean`, divide by `std` (per RGB channel).
+    """
+
+    resize: int
+    crop: int
+    interpolation: str = "bicubic"
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    std: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class ModelRef(Contract):
+    """What identifies a model: everything derived from it has these hashes in its key."""
+
+    id: str
+    name: str
+    architecture: str
+    config: dict[str, JsonValue] = {}
+    weights_sha256: Sha256
+    preprocessing: Preprocessing
+    preprocess_sha256: Sha256
+    model_sha256: Sha256
+
+
+class Model(Contract):
+    """A model as registered, with its layer catalogue."""
+
+    ref: ModelRef
+    layers: list[Layer]
+    parameters: int
+    classes: list[str] | None = None
+    licence: str | None = None
+    lineage: str = Field(description="key of the artifact that registered it")
+    created_at: datetime
+
+
+class ModelRegistration(Contract):
+    """Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one."""
+
+    name: Name
+    architecture: Annotated[str, Field(pattern=r"^(timm|torchvision|open_clip|entry_point):[A-Za-z0-9_.:/-]{1,120}$")]
+    weights: str | None = None
+    config: dict[str, JsonValue] = {}
+    preprocessing: Preprocessing | None = None
+    licence: str | None = None
+
+
+class ModelService(Protocol):
+    """What may be asked about models. Router, client and OpenAPI come from this class."""
+
+    @operation("GET", "/models", right=Right.LOOK)
+    def models(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Model]:
+        """List the models of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/models/{model}", right=Right.LOOK, refuses=(UnknownModel,))
+    def model(self, caller: Caller, model: ModelId) -> Model:
+        """Show one model with its layer catalogue."""
+        ...

@@ -1,0 +1,192 @@
+"""The wiring: the one place that knows the services and decides how an installation runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contracts.base import Caller, Contract, Right
+from contracts.errors import PathNotAllowed
+from orchestration.governance.service import Governance
+from orchestration.jobs.bell import CeleryBell
+from orchestration.jobs.service import Jobs
+from orchestration.migrate import current_revision, upgrade
+from orchestration.pipelines.service import Pipelines, Planners
+from services.kit.blobs import Blobs
+from services.kit.db import Database
+from services.kit.settings import Settings
+from services.kit.stages import StageRegistry
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from services.data.service import Data
+    from services.explanation.service import Explanation
+    from services.model.service import Models
+
+SMALLEST_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Everything that runs, put together."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    registry: StageRegistry
+    data: Data
+    model: Models
+    explanation: Explanation
+    core: Jobs
+    jobs: Pipelines
+    governance: Governance
+    xui: ASGIApp | None
+
+    def close(self) -> None:
+        """Close what holds connections."""
+        self.database.close()
+
+
+def numerics(settings: Settings) -> dict[str, str | int]:
+    """What can change the last bits of a result on this installation; part of every key."""
+    return {
+        "torch": version("torch"),
+        "timm": version("timm"),
+        "pillow": version("pillow"),
+        "device": "cpu",
+        "threads": settings.threads or os.cpu_count() or 1,
+    }
+
+
+def allowed_encoder(caller: Caller, name: str, settings: Settings) -> str:
+    """Refuse an encoder that names a local file which the caller may not have read.
+
+    Raises
+    ------
+    PathNotAllowed : a file outside `import_roots`, for anybody but the operator of the machine.
+    """
+    _, _, place = name.removeprefix("open_clip:").partition("/")
+    path = Path(place)
+    names_a_file = name.startswith("open_clip:") and ("/" in place or bool(path.suffix) or path.exists())
+    roots = [root.resolve() for root in settings.import_roots]
+    within = any(path.resolve().is_relative_to(root) for root in roots)
+    if names_a_file and Right.SERVER_PATHS not in caller.rights and not within:
+        raise PathNotAllowed("this path lies outside the folders that may be read for you", field="encoder")
+    return name
+
+
+def build(settings: Settings) -> Wiring:
+    """Put the embedded installation together: SQLite, a local folder of blobs, Celery on the filesystem."""
+    from services.data.planning import plan_registration as plan_dataset
+    from services.data.service import Data
+    from services.data.stages import stages as data_stages
+    from services.explanation.encoders.registry import EncoderCache, describe_encoder
+    from services.explanation.service import Explanation
+    from services.explanation.stages import stages as explanation_stages
+    from services.model.planning import plan_registration as plan_model
+    from services.model.service import Models
+    from services.model.stages import stages as model_stages
+    from services.xui.server import xui_app
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    upgrade(settings.resolved_database_url)
+    database = Database(settings.resolved_database_url)
+    blobs = Blobs(settings.blob_folder)
+    data = Data(database, blobs, settings)
+    model = Models(database, blobs, settings)
+    explanation = Explanation(database, blobs, settings, EncoderCache())
+    registry = StageRegistry((*data_stages(data), *model_stages(model), *explanation_stages(explanation)))
+    core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
+    planners = Planners(
+        dataset=lambda caller, body: plan_dataset(body, caller=caller, data=data, registry=registry),
+        model=lambda caller, body: plan_model(body, caller=caller, models=model, registry=registry),
+        describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
+    )
+    pipelines = Pipelines(
+        core,
+        database=database,
+        data=data,
+        model=model,
+        explanation=explanation,
+        planners=planners,
+        registry=registry,
+        numerics=numerics(settings),
+    )
+    return Wiring(
+        settings=settings,
+        database=database,
+        blobs=blobs,
+        registry=registry,
+        data=data,
+        model=model,
+        explanation=explanation,
+        core=core,
+        jobs=pipelines,
+        governance=Governance(database, settings),
+        xui=xui_app(),
+    )
+
+
+class Finding(Contract):
+    """One thing that `xsys doctor` looked at."""
+
+    subject: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at database, storage, worker and packaged models, and say what to do about what is wrong."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return [_examine_storage(settings), _examine_database(settings), _examine_worker(settings), *_examine_packages()]
+
+
+def _examine_storage(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free
+    blobs = sum(file.stat().st_size for file in settings.blob_folder.rglob("*") if file.is_file())
+    detail = f"{settings.home.absolute()}: {blobs / 1e6:,.0f} MB of artifacts, {free / 1e9:,.1f} GB free"
+    remedy = None if free >= SMALLEST_FREE_BYTES else "Free space, or set XSYS_HOME to a larger disk."
+    return Finding(subject="storage", ok=remedy is None, detail=detail, remedy=remedy)
+
+
+def _examine_database(settings: Settings) -> Finding:
+    revision = current_revision(settings.resolved_database_url)
+    if revision is None:
+        return Finding(subject="database", ok=False, detail="has no schema", remedy="Run `xsys db upgrade`.")
+    return Finding(subject="database", ok=True, detail=f"{settings.resolved_database_url}, schema {revision}")
+
+
+def _examine_worker(settings: Settings) -> Finding:
+    from orchestration.jobs.supervisor import heartbeat_age
+
+    age = heartbeat_age(settings)
+    if age is None:
+        return Finding(subject="worker", ok=True, detail="none is running; `xsys serve` and jobs start their own")
+    alive = age < 6 * settings.heartbeat.total_seconds()
+    remedy = None if alive else "Stop it by its process id and start `xsys serve` again."
+    return Finding(subject="worker", ok=alive, detail=f"last heartbeat {age:.0f} s ago", remedy=remedy)
+
+
+def _examine_packages() -> list[Finding]:
+    from services.explanation.encoders.registry import available_encoders
+    from services.kit.packaged import minilm_folder, packaged_checkpoint
+
+    found = {
+        "EfficientNet-Lite0": packaged_checkpoint("tf_efficientnet_lite0"),
+        "EfficientNet-Lite2": packaged_checkpoint("tf_efficientnet_lite2"),
+        "MiniLM-L6": minilm_folder(),
+    }
+    missing = [name for name, path in found.items() if path is None]
+    detail = f"missing: {', '.join(missing)}" if missing else "demo model and offline encoder are installed"
+    remedy = "Install with `make install`." if missing else None
+    names = ", ".join(encoder.name for encoder in available_encoders())
+    return [
+        Finding(subject="checkpoints", ok=not missing, detail=detail, remedy=remedy),
+        Finding(subject="encoders", ok=bool(names), detail=names or "none loads", remedy=None if names else remedy),
+    ]

@@ -1,0 +1,78 @@
+"""`xsys demo`: the main job on real pictures with a real ImageNet model, then the searches, then the server."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Annotated
+
+import typer
+
+from contracts.data import DatasetRegistration, DemoSource
+from contracts.explanation import PictureTerm, SearchQuery, SnapshotRequest, TextTerm
+from contracts.model import ModelRegistration
+from orchestration.cli.desk import Desk, local_desk
+from orchestration.cli.progress import follow
+from orchestration.cli.render import show_hits, show_json
+from orchestration.cli.serve import run_server
+from services.kit.settings import load_settings
+
+NAME = "demo"
+MODEL = "efficientnet-lite0"
+LAYERS = ["blocks.1", "blocks.3", "blocks.5", "conv_head", "classifier"]
+TEXTS = ["a cat", "a rocket", "a clock", "a cup of coffee", "a palace", "a flower"]
+
+
+def attach(app: typer.Typer) -> None:
+    """Add this command to the tree."""
+    app.command("demo")(demo)
+
+
+def build_demo(desk: Desk, *, quiet: bool = False) -> str:
+    """Register the demo's pictures and model, build its snapshot, and return the snapshot's id."""
+    with desk.worker():
+        pictures = DatasetRegistration(name=NAME, source=DemoSource())
+        model = ModelRegistration(name=MODEL, architecture="timm:tf_efficientnet_lite0", licence="Apache-2.0")
+        follow(desk, desk.jobs.register_dataset(desk.caller, pictures), quiet=quiet)
+        follow(desk, desk.jobs.register_model(desk.caller, model), quiet=quiet)
+        job = follow(desk, desk.jobs.build_snapshot(desk.caller, demo_request()), quiet=quiet)
+    return str(job.result)
+
+
+def demo_request() -> SnapshotRequest:
+    """Ask for five layers of the demo's model, from early to the classifier."""
+    return SnapshotRequest(model=MODEL, dataset=NAME, layers=LAYERS, name=NAME)
+
+
+def search_demo(desk: Desk, snapshot: str) -> None:
+    """Print six text searches and one picture search with their hits."""
+    for text in TEXTS:
+        query = SearchQuery(terms=[TextTerm(text=text)], k=5)
+        show_hits(desk.explanation.search(desk.caller, snapshot, query), title=f"\nsearch “{text}”")
+    sample = next(s for s in desk.data.samples(desk.caller, NAME, 200).items)
+    picture = desk.data.picture(desk.caller, NAME, sample.index).body
+    query = SearchQuery(terms=[PictureTerm(picture=base64.b64encode(picture))], k=5)
+    show_hits(
+        desk.explanation.search(desk.caller, snapshot, query),
+        title=f"\nsearch by a picture: sample #{sample.index}, {sample.label}",
+    )
+
+
+def demo(
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the searches.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the server afterwards.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the snapshot as JSON and stop.")] = False,
+) -> None:
+    """Explain a real ImageNet model on real photographs, search it, and open the browser UI."""
+    begun = time.perf_counter()
+    desk = local_desk()
+    snapshot = build_demo(desk, quiet=json)
+    if json:
+        show_json(desk.explanation.snapshot(desk.caller, snapshot))
+        return
+    search_demo(desk, snapshot)
+    typer.echo(f"\nsnapshot {snapshot} ready after {time.perf_counter() - begun:.0f} s")
+    typer.echo('try: xsys search "a striped animal"    xsys snapshot show ' + snapshot)
+    if not no_serve:
+        settings = load_settings()
+        run_server(settings if port is None else settings.model_copy(update={"port": port}))

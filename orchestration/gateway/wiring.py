@@ -1,0 +1,36 @@
+"""What the gateway needs to be given; bootstrap passes an object with these attributes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from contracts.data import DataService
+from contracts.explanation import ExplanationService
+from contracts.jobs import JobService
+from contracts.model import ModelService
+from orchestration.governance.service import Governance
+from services.kit.db import Database
+from services.kit.settings import Settings
+
+
+class GatewayWiring(Protocol):
+    """The services behind the public API. `xui` delivers the browser UI; None serves the API alone."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def database(self) -> Database: ...
+    @property
+    def data(self) -> DataService: ...
+    @property
+    def model(self) -> ModelService: ...
+    @property
+    def explanation(self) -> ExplanationService: ...
+    @property
+    def jobs(self) -> JobService: ...
+    @property
+    def governance(self) -> Governance: ...
+    @property
+    def xui(self) -> ASGIApp | None: ...

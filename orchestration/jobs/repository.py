@@ -1,0 +1,222 @@
+"""Every SQL statement about jobs, stages and parts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import case, exists, func, insert, select, update
+
+from contracts.base import Caller
+from contracts.errors import UnknownJob
+from contracts.jobs import Failure, Job, Stage, State
+from orchestration.jobs.moves import Claim, try_move
+from orchestration.jobs.rows import JobRow, PartRow, StageRow
+from services.kit.db import ReadSession, WriteSession, db_now
+from services.kit.stages import JobPlan
+
+ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def new_job_id() -> str:
+    """Return an id that sorts by time of creation, so that it serves as the key of the listing."""
+    stamp = int(datetime.now(UTC).timestamp() * 1000)
+    digits = ""
+    for _ in range(9):
+        stamp, digit = divmod(stamp, 36)
+        digits = ALPHABET[digit] + digits
+    return "j_" + digits + "".join(secrets.choice(ALPHABET) for _ in range(7))
+
+
+def insert_job(db: WriteSession, caller: Caller, plan: JobPlan, *, idempotency_key: str | None, body_hash: str) -> str:
+    """Write a job with all its stages and parts, everything still waiting."""
+    job = new_job_id()
+    db.add(
+        JobRow(
+            id=job, workspace=caller.workspace, kind=plan.kind, title=plan.title, idempotency_key=idempotency_key,
+            body_hash=body_hash, state=State.QUEUED, cancel_requested=False, result=plan.result,
+            created_by=caller.user, created_at=datetime.now(UTC), version=1,
+        )
+    )  # fmt: skip
+    db.flush()
+    for position, stage in enumerate(plan.stages):
+        row = StageRow(
+            id=f"{job}.{position:02d}", job=job, position=position, name=stage.stage, unit=stage.unit,
+            queue=stage.queue, state=State.WAITING, parts=len(stage.parts), parts_left=len(stage.parts),
+            parts_reused=0, total=sum(part.units for part in stage.parts),
+        )  # fmt: skip
+        db.add(row)
+        db.flush()
+        parts = [
+            {
+                "id": f"{row.id}.{number:06d}", "stage": row.id, "position": number, "spec": part.spec,
+                "inputs": dict(part.inputs), "outputs": dict(part.outputs), "units": part.units,
+                "state": State.WAITING, "reused": False, "fence": 0, "attempt": 0, "progress": 0,
+            }
+            for number, part in enumerate(stage.parts)
+        ]  # fmt: skip
+        if parts:
+            db.execute(insert(PartRow), parts)
+    return job
+
+
+def visible_job(db: ReadSession, caller: Caller, job: str) -> JobRow:
+    """Return a job of the caller's workspace; any other is unknown."""
+    row = db.scalar(select(JobRow).where(JobRow.id == job, JobRow.workspace == caller.workspace))
+    if row is None:
+        raise UnknownJob(f"there is no job {job}", field="job")
+    return row
+
+
+def job_with_key(db: ReadSession, workspace: str, key: str) -> JobRow | None:
+    """Return the job that was submitted under an idempotency key."""
+    return db.scalar(select(JobRow).where(JobRow.workspace == workspace, JobRow.idempotency_key == key))
+
+
+def page_of_jobs(db: ReadSession, workspace: str, limit: int, before: str | None) -> list[JobRow]:
+    """Return up to `limit` jobs, newest first, older than the id `before`."""
+    query = select(JobRow).where(JobRow.workspace == workspace).order_by(JobRow.id.desc()).limit(limit)
+    return list(db.scalars(query if before is None else query.where(JobRow.id < before)))
+
+
+def stages_of(db: ReadSession, job: str) -> list[StageRow]:
+    """Return the stages of a job in order."""
+    return list(db.scalars(select(StageRow).where(StageRow.job == job).order_by(StageRow.position)))
+
+
+def ids_in(db: ReadSession, stage: str, *states: State) -> list[str]:
+    """Return the parts of a stage that are in one of the states, in order."""
+    query = select(PartRow.id).where(PartRow.stage == stage, PartRow.state.in_(states))
+    return list(db.scalars(query.order_by(PartRow.position)))
+
+
+def has_parts(db: ReadSession, stage: str, *states: State) -> bool:
+    """Whether some part of a stage is in one of the states."""
+    return bool(db.scalar(select(exists().where(PartRow.stage == stage, PartRow.state.in_(states)))))
+
+
+def waiting_outputs(db: ReadSession, stage: str) -> dict[str, list[str]]:
+    """Return the keys of what the waiting parts of a stage will make: part -> keys."""
+    query = select(PartRow.id, PartRow.outputs).where(PartRow.stage == stage, PartRow.state == State.WAITING)
+    return {part: list(outputs.values()) for part, outputs in db.execute(query)}
+
+
+def next_queued(db: ReadSession) -> str | None:
+    """Return the part that has been queued longest."""
+    query = select(PartRow.id).where(PartRow.state == State.QUEUED).order_by(PartRow.queued_at, PartRow.id)
+    return db.scalar(query.limit(1))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What the parts of a stage add up to: units done, and units that were done by this run (not found there)."""
+
+    done: int
+    worked: int
+
+
+def progress_of(db: ReadSession, stages: Iterable[StageRow]) -> dict[str, Sum]:
+    """Add up the parts' progress per stage."""
+    done = case((PartRow.state == State.DONE, PartRow.units), else_=PartRow.progress)
+    query = (
+        select(PartRow.stage, func.sum(done), func.sum(case((PartRow.reused, 0), else_=done)))
+        .where(PartRow.stage.in_([stage.id for stage in stages]))
+        .group_by(PartRow.stage)
+    )
+    return {stage: Sum(int(total or 0), int(worked or 0)) for stage, total, worked in db.execute(query)}
+
+
+def failures_of(db: ReadSession, job: str) -> list[Failure]:
+    """Return why parts failed, the first twenty in order."""
+    query = (
+        select(PartRow.failure)
+        .join(StageRow, StageRow.id == PartRow.stage)
+        .where(StageRow.job == job, PartRow.state == State.FAILED, PartRow.failure.is_not(None))
+        .order_by(PartRow.id)
+        .limit(20)
+    )
+    return [Failure(**json.loads(text)) for text in db.scalars(query) if text is not None]
+
+
+def job_of(db: ReadSession, row: JobRow) -> Job:
+    """Render a job with the progress of its stages."""
+    stages = stages_of(db, row.id)
+    sums = progress_of(db, stages)
+    now = float(db.scalar(select(db_now())) or 0.0)
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        title=row.title,
+        state=State(row.state),
+        stages=[_stage_of(stage, sums.get(stage.id, Sum(0, 0)), now) for stage in stages],
+        result=row.result if row.state == State.DONE else None,
+        failures=failures_of(db, row.id),
+        cancel_requested=row.cancel_requested,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        version=row.version,
+    )
+
+
+def _stage_of(row: StageRow, total: Sum, now: float) -> Stage:
+    seconds = (row.ended or now) - row.started if row.started is not None else 0.0
+    rate = total.worked / seconds if total.worked and seconds > 0 else None
+    running = row.state == State.RUNNING
+    return Stage(
+        name=row.name,
+        state=State(row.state),
+        parts=row.parts,
+        parts_done=row.parts - row.parts_left,
+        parts_reused=row.parts_reused,
+        unit=row.unit,
+        done=total.done,
+        total=row.total,
+        rate=rate,
+        seconds_left=(row.total - total.done) / rate if rate and running else None,
+    )
+
+
+def touch(db: WriteSession, job: str, **values: object) -> None:
+    """Change a job's row and raise its version, so that watchers look again."""
+    db.execute(update(JobRow).where(JobRow.id == job).values(version=JobRow.version + 1, **values))
+
+
+def claim_part(db: WriteSession, part: str, worker: str, lease: float) -> Claim | None:
+    """Claim a queued part, or one whose lease ran out; None if somebody else has it or it is over."""
+    taken = {
+        "fence": PartRow.fence + 1, "attempt": PartRow.attempt + 1, "worker": worker, "progress": 0,
+        "lease_until": db_now() + lease, "progress_at": db_now(),
+    }  # fmt: skip
+    claim = Claim(part, worker)
+    if not (try_move(db, "claim", claim, **taken) or try_move(db, "rescue", claim, **taken)):
+        return None
+    fence = db.scalar(select(PartRow.fence).where(PartRow.id == part))
+    return Claim(part, worker, int(fence or 0))
+
+
+def cancel_wanted(db: ReadSession, part: str) -> bool:
+    """Whether the job of a part was asked to stop."""
+    query = (
+        select(JobRow.cancel_requested)
+        .join(StageRow, StageRow.job == JobRow.id)
+        .join(PartRow, PartRow.stage == StageRow.id)
+        .where(PartRow.id == part)
+    )
+    return bool(db.scalar(query))
+
+
+def job_of_part(db: ReadSession, part: str) -> tuple[StageRow, JobRow]:
+    """Return the stage and the job that a part belongs to."""
+    row = db.execute(
+        select(StageRow, JobRow)
+        .join(PartRow, PartRow.stage == StageRow.id)
+        .join(JobRow, JobRow.id == StageRow.job)
+        .where(PartRow.id == part)
+    ).one()
+    return row[0], row[1]

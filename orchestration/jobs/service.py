@@ -1,0 +1,123 @@
+"""What can be asked of jobs: submit a plan, look, cancel, retry, watch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from contracts.base import Caller, Page
+from contracts.errors import IdempotencyConflict, JobNotRetryable
+from contracts.jobs import Job, State
+from orchestration.jobs.bell import Bell, unit_of_work
+from orchestration.jobs.progression import cancel_job, end_job, reopen_job, start_stage
+from orchestration.jobs.repository import (
+    ENDED,
+    insert_job,
+    job_of,
+    job_with_key,
+    page_of_jobs,
+    stages_of,
+    visible_job,
+)
+from services.kit.blobs import Blobs
+from services.kit.cursors import decode_cursor, encode_cursor
+from services.kit.db import Database
+from services.kit.settings import Settings
+from services.kit.stages import JobPlan, StageRegistry
+
+WATCH_SECONDS = 0.25
+
+
+class Jobs:
+    """Jobs as rows. Planning is the pipelines' business, running the workers'."""
+
+    def __init__(
+        self, database: Database, blobs: Blobs, settings: Settings, bell: Bell, registry: StageRegistry
+    ) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.settings = settings
+        self.bell = bell
+        self.registry = registry
+
+    def submit(self, caller: Caller, plan: JobPlan, *, idempotency_key: str | None = None, body_hash: str) -> Job:
+        """Write a job and start its first stage. The same key with the same body returns the job that is there.
+
+        Raises
+        ------
+        IdempotencyConflict : the key was used with another body.
+        """
+        with unit_of_work(self.database, self.bell) as transaction:
+            db = transaction.db
+            if idempotency_key is not None:
+                known = job_with_key(db, caller.workspace, idempotency_key)
+                if known is not None:
+                    if known.body_hash != body_hash:
+                        raise IdempotencyConflict("another request used this key", field="Idempotency-Key")
+                    return job_of(db, known)
+            job_id = insert_job(db, caller, plan, idempotency_key=idempotency_key, body_hash=body_hash)
+            job = visible_job(db, caller, job_id)
+            stages = stages_of(db, job_id)
+            if stages:
+                transaction.queued += start_stage(db, self.blobs, job, stages[0])
+            else:
+                end_job(db, job_id, State.DONE)
+            db.expire_all()
+            return job_of(db, visible_job(db, caller, job_id))
+
+    def job(self, caller: Caller, job: str) -> Job:
+        """Show one job."""
+        with self.database.reading() as db:
+            return job_of(db, visible_job(db, caller, job))
+
+    def jobs(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Job]:
+        """List the jobs of the workspace, newest first."""
+        before = None if cursor is None else str(decode_cursor(cursor, length=1)[0])
+        with self.database.reading() as db:
+            rows = page_of_jobs(db, caller.workspace, limit + 1, before)
+            more = encode_cursor([rows[limit - 1].id]) if len(rows) > limit else None
+            return Page[Job](items=[job_of(db, row) for row in rows[:limit]], next=more)
+
+    def cancel(self, caller: Caller, job: str) -> Job:
+        """Ask a job to stop; an ended one stays as it is."""
+        with self.database.writing() as db:
+            row = visible_job(db, caller, job)
+            if row.state not in ENDED:
+                cancel_job(db, row)
+        return self.job(caller, job)
+
+    def retry(self, caller: Caller, job: str) -> Job:
+        """Run a failed or cancelled job again from where it stopped.
+
+        Raises
+        ------
+        JobNotRetryable : it is running, or done.
+        """
+        with unit_of_work(self.database, self.bell) as transaction:
+            row = visible_job(transaction.db, caller, job)
+            if row.state not in (State.FAILED, State.CANCELLED):
+                raise JobNotRetryable(f"the job is {row.state}", field="job", state=row.state)
+            first = reopen_job(transaction.db, row)
+            transaction.db.refresh(row)
+            if first is not None:
+                transaction.queued += start_stage(transaction.db, self.blobs, row, first)
+        return self.job(caller, job)
+
+    def watch(self, caller: Caller, job: str, last: int | None = None) -> Iterator[tuple[int, Job]]:
+        """Yield (version, job) whenever the version has grown, until the job has ended."""
+        seen = -1 if last is None else last
+        while True:
+            state = self.job(caller, job)
+            if state.version > seen:
+                seen = state.version
+                yield seen, state
+            if state.ended_at is not None:
+                return
+            time.sleep(WATCH_SECONDS)
+
+    def wait(self, caller: Caller, job: str, on_change: Callable[[Job], None] = lambda _: None) -> Job:
+        """Wait until a job has ended, telling `on_change` of every change on the way; return its end."""
+        state = self.job(caller, job)
+        for _, state in self.watch(caller, job):
+            on_change(state)
+        return state

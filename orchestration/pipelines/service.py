@@ -1,0 +1,110 @@
+"""Jobs as users ask for them: each request becomes a plan, each plan a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from contracts.base import Caller, Contract, Page
+from contracts.data import DataService, DatasetRegistration
+from contracts.errors import StaleArtifact
+from contracts.explanation import Encoder, ExplanationService, SnapshotRequest
+from contracts.jobs import Job, Repair
+from contracts.model import ModelRegistration, ModelService
+from orchestration.jobs.service import Jobs
+from orchestration.pipelines.snapshot import SnapshotPlanner
+from services.kit.artifacts import forget_artifacts
+from services.kit.db import Database
+from services.kit.keys import sha256_of
+from services.kit.stages import JobPlan, StageRegistry
+
+
+@dataclass(frozen=True)
+class Planners:
+    """What only the services know how to plan or describe; passed in by bootstrap."""
+
+    dataset: Callable[[Caller, DatasetRegistration], JobPlan]
+    model: Callable[[Caller, ModelRegistration], JobPlan]
+    describe_encoder: Callable[[Caller, str], Encoder]
+
+
+class Pipelines:
+    """Implements `contracts.jobs.JobService`: plans are made here, everything else is the jobs' business."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        *,
+        database: Database,
+        data: DataService,
+        model: ModelService,
+        explanation: ExplanationService,
+        planners: Planners,
+        registry: StageRegistry,
+        numerics: dict[str, str | int],
+    ) -> None:
+        self._jobs = jobs
+        self._database = database
+        self._data, self._model, self._explanation = data, model, explanation
+        self._planners = planners
+        self._registry = registry
+        self._numerics = numerics
+
+    def register_dataset(self, caller: Caller, body: DatasetRegistration, idempotency_key: str | None = None) -> Job:
+        """Read pictures from a source, check and store them, and publish them as a dataset."""
+        return self._submit(caller, body, idempotency_key, self._planners.dataset(caller, body))
+
+    def register_model(self, caller: Caller, body: ModelRegistration, idempotency_key: str | None = None) -> Job:
+        """Convert and hash the weights, run the model once to find its layers, and publish it."""
+        return self._submit(caller, body, idempotency_key, self._planners.model(caller, body))
+
+    def build_snapshot(self, caller: Caller, body: SnapshotRequest, idempotency_key: str | None = None) -> Job:
+        """Compute a snapshot; what is there already is reused."""
+        return self._submit(caller, body, idempotency_key, self.plan_snapshot(caller, body))
+
+    def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
+        """Plan a snapshot without submitting it: the keys of everything that it would make."""
+        planner = SnapshotPlanner(
+            body,
+            model=self._model.model(caller, body.model),
+            dataset=self._data.dataset(caller, body.dataset),
+            encoder=self._planners.describe_encoder(caller, body.encoder),
+            registry=self._registry,
+            numerics=self._numerics,
+        )
+        return planner.plan()
+
+    def repair_snapshot(self, caller: Caller, body: Repair, idempotency_key: str | None = None) -> Job:
+        """Recompute the damaged artifacts of a snapshot; everything intact stays."""
+        snapshot = self._explanation.snapshot(caller, body.snapshot)
+        plan = self.plan_snapshot(caller, snapshot.request)
+        if plan.result != snapshot.id:
+            raise StaleArtifact(f"this version computes {snapshot.id} otherwise, as {plan.result}", field="snapshot")
+        damaged = self._explanation.check(caller, snapshot.id).damaged
+        with self._database.writing() as db:
+            forget_artifacts(db, caller.workspace, damaged)
+        return self._submit(caller, body, idempotency_key, plan)
+
+    def jobs(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Job]:
+        """List the jobs of the workspace, newest first."""
+        return self._jobs.jobs(caller, limit, cursor)
+
+    def job(self, caller: Caller, job: str) -> Job:
+        """Show one job with the progress of its stages."""
+        return self._jobs.job(caller, job)
+
+    def cancel(self, caller: Caller, job: str) -> Job:
+        """Ask a job to stop; its running parts end at their next batch."""
+        return self._jobs.cancel(caller, job)
+
+    def retry(self, caller: Caller, job: str) -> Job:
+        """Run a failed or cancelled job again from where it stopped."""
+        return self._jobs.retry(caller, job)
+
+    def watch(self, caller: Caller, job: str, last_event_id: int | None = None) -> Iterator[tuple[int, Job]]:
+        """Yield (version, job) whenever something changed, until the job has ended."""
+        return self._jobs.watch(caller, job, last_event_id)
+
+    def _submit(self, caller: Caller, body: Contract, idempotency_key: str | None, plan: JobPlan) -> Job:
+        digest = sha256_of({"kind": plan.kind, "body": body})
+        return self._jobs.submit(caller, plan, idempotency_key=idempotency_key, body_hash=digest)

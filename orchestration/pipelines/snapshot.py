@@ -1,0 +1,213 @@
+"""The plan of a snapshot: which stages, which parts, and the key of everything that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from contracts.data import Dataset
+from contracts.explanation import Encoder, SnapshotRequest
+from contracts.model import Layer, Model
+from services.kit.keys import artifact_key
+from services.kit.layers import resolve_layers
+from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
+
+Params = dict[str, JsonValue]
+RANDOM_SETS = 2000
+BACKGROUND = 1000
+LOWEST = 10
+ENCODE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Samples `start` to `stop` (exclusive) of the dataset."""
+
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def role(self) -> str:
+        """The shard as the last half of an input's role name."""
+        return f"{self.number:05d}"
+
+    @property
+    def units(self) -> int:
+        """How many samples it has."""
+        return self.stop - self.start
+
+
+def shards_of(n: int, size: int) -> tuple[Shard, ...]:
+    """Cut `n` samples into shards of `size`, in order."""
+    return tuple(Shard(number, start, min(start + size, n)) for number, start in enumerate(range(0, n, size)))
+
+
+class SnapshotPlanner:
+    """Plans one snapshot. Each method plans one stage and keeps the keys that later stages need.
+
+    Parameters
+    ----------
+    numerics : what can change the last bits on this installation: library versions, threads, device kind.
+    """
+
+    def __init__(
+        self,
+        request: SnapshotRequest,
+        *,
+        model: Model,
+        dataset: Dataset,
+        encoder: Encoder,
+        registry: StageRegistry,
+        numerics: dict[str, str | int],
+    ) -> None:
+        self.request, self.model, self.dataset, self.encoder = request, model, dataset, encoder
+        self.registry = registry
+        self.numerics = numerics
+        self.layers = resolve_layers(model, request.layers, request.pooling)
+        self.shards = shards_of(dataset.ref.n, request.shard)
+        self.manifest = dataset.lineage
+        self.activation_keys: dict[str, dict[str, str]] = {}
+        self.embedding_keys: dict[str, str] = {}
+        self.published: dict[str, str] = {}
+
+    def plan(self) -> JobPlan:
+        """Plan all stages, in the order in which they run."""
+        stages = (
+            self._activations(),
+            self._examples(),
+            self._embeddings(),
+            self._nulls(),
+            self._vectors(),
+            self._index(),
+            self._publish(),
+        )
+        snapshot = stages[-1].parts[0].outputs["snapshot"]
+        title = f"{self.model.ref.name} on {self.dataset.ref.name}: {len(self.layers)} layers"
+        return JobPlan(kind="snapshot", title=title, stages=stages, result=f"s_{snapshot[:16]}")
+
+    def _key(self, stage: str, inputs: Sequence[str], params: Params, output: str = "") -> str:
+        return artifact_key(
+            stage,
+            version=self.registry.version(stage),
+            inputs=inputs,
+            params=params,
+            seed=self.request.seed,
+            numerics=self.numerics,
+            output=output,
+        )
+
+    def _activations(self) -> StagePlan:
+        forward: Params = {"precision": self.request.precision, "batch": self.request.batch, "layout": "channels-last"}
+        parts = []
+        for shard in self.shards:
+            span: Params = {"start": shard.start, "stop": shard.stop}
+            keys = {
+                layer.name: self._key(
+                    "activations",
+                    [self.model.ref.model_sha256, self.manifest],
+                    {"layer": layer.model_dump(mode="json"), **span, **forward},
+                )
+                for layer in self.layers
+            }
+            self.activation_keys[shard.role] = keys
+            spec: Params = {
+                "model": self.model.ref.model_dump(mode="json"),
+                "layers": [layer.model_dump(mode="json") for layer in self.layers],
+                **span,
+                "batch": self.request.batch,
+                "precision": self.request.precision,
+            }
+            parts.append(PartPlan(spec, {"manifest": self.manifest}, keys, units=shard.units))
+        return StagePlan("activations", tuple(parts), unit="pictures", title="run the model")
+
+    def _examples(self) -> StagePlan:
+        params: Params = {"k": self.request.k, "n_bottom": LOWEST, "max_per_group": self.request.max_per_group}
+        parts = []
+        for layer in self.layers:
+            pieces = {f"shard/{shard.role}": self.activation_keys[shard.role][layer.name] for shard in self.shards}
+            inputs = {"manifest": self.manifest, **pieces}
+            outputs = {
+                name: self._key("examples", list(inputs.values()), {"layer": layer.name, **params}, name)
+                for name in ("examples", "columns")
+            }
+            self.published[f"examples/{layer.name}"] = outputs["examples"]
+            self.published[f"columns/{layer.name}"] = outputs["columns"]
+            spec: Params = {"layer": layer.model_dump(mode="json"), "n": self.dataset.ref.n, **params}
+            parts.append(PartPlan(spec, inputs, outputs, units=layer.width))
+        return StagePlan("examples", tuple(parts), unit="components", title="find examples")
+
+    def _embeddings(self) -> StagePlan:
+        parts = []
+        for shard in self.shards:
+            span: Params = {"start": shard.start, "stop": shard.stop}
+            key = artifact_key(  # no seed: shared by every snapshot of this dataset and encoder
+                "embeddings",
+                version=self.registry.version("embeddings"),
+                inputs=[self.encoder.fingerprint, self.manifest],
+                params={**span, "batch": ENCODE_BATCH},
+                numerics=self.numerics,
+            )
+            self.embedding_keys[f"embeddings/{shard.role}"] = key
+            spec: Params = {"encoder": self.encoder.model_dump(mode="json"), **span, "batch": ENCODE_BATCH}
+            parts.append(PartPlan(spec, {"manifest": self.manifest}, {"embeddings": key}, units=shard.units))
+        return StagePlan("embeddings", tuple(parts), unit="pictures", title="embed pictures")
+
+    def _nulls(self) -> StagePlan:
+        params: Params = {"k": self.request.k, "seed": self.request.seed, "R": RANDOM_SETS, "background": BACKGROUND}
+        key = self._key("nulls", [self.encoder.fingerprint, *self.embedding_keys.values()], params)
+        self.published["nulls"] = key
+        spec: Params = {"encoder": self.encoder.model_dump(mode="json"), **params}
+        part = PartPlan(spec, dict(self.embedding_keys), {"nulls": key})
+        return StagePlan("nulls", (part,), title="calibrate")
+
+    def _vectors(self) -> StagePlan:
+        parts = []
+        for layer in self.layers:
+            inputs = {
+                "examples": self.published[f"examples/{layer.name}"],
+                "nulls": self.published["nulls"],
+                **self.embedding_keys,
+            }
+            params: Params = {"k": self.request.k, "seed": self.request.seed}
+            key = self._key("vectors", list(inputs.values()), {"layer": layer.name, **params})
+            self.published[f"vectors/{layer.name}"] = key
+            spec: Params = {"layer": layer.model_dump(mode="json"), "n": self.dataset.ref.n, **params}
+            parts.append(PartPlan(spec, inputs, {"vectors": key}, units=layer.width))
+        return StagePlan("vectors", tuple(parts), unit="components", title="place and measure")
+
+    def _index(self) -> StagePlan:
+        inputs = {role: key for role, key in self.published.items() if role.startswith("vectors/")}
+        inputs["nulls"] = self.published["nulls"]
+        params: Params = {"layers": [layer.name for layer in self.layers], "seed": self.request.seed}
+        outputs = {name: self._key("index", list(inputs.values()), params, name) for name in INDEX_OUTPUTS}
+        self.published.update({f"index/{name}": key for name, key in outputs.items()})
+        spec: Params = {"encoder": self.encoder.model_dump(mode="json"), **params}
+        return StagePlan("index", (PartPlan(spec, inputs, outputs),), title="index")
+
+    def _publish(self) -> StagePlan:
+        inputs = {"manifest": self.manifest, **self.published}
+        request = self.request.model_copy(update={"model": self.model.ref.id, "dataset": self.dataset.ref.id})
+        asked = request.model_dump(mode="json", exclude={"name"})  # a name is presentation: it changes no key
+        key = self._key("publish", list(inputs.values()), {"request": asked})
+        spec: Params = {
+            "request": request.model_dump(mode="json"),
+            "model": self.model.ref.model_dump(mode="json"),
+            "dataset": self.dataset.ref.model_dump(mode="json"),
+            "encoder": self.encoder.model_dump(mode="json"),
+            "layers": [layer.model_dump(mode="json") for layer in self.layers],
+        }
+        return StagePlan("publish", (PartPlan(spec, inputs, {"snapshot": key}),), title="publish")
+
+
+INDEX_OUTPUTS = ("index", "rows", "manifest")
+
+
+def layers_worth_explaining(layers: Sequence[Layer], wanted: int = 5) -> list[str]:
+    """Choose `wanted` layers from early to late when the user names none: evenly spaced by position, last included."""
+    if len(layers) <= wanted:
+        return [layer.name for layer in layers]
+    steps = [round(place * (len(layers) - 1) / (wanted - 1)) for place in range(wanted)]
+    return [layers[step].name for step in steps]

@@ -1,0 +1,1 @@
+"""Foundation models that place pictures, and perhaps texts, in one space."""

@@ -1,0 +1,1 @@
+"""The search index: immutable generations of unit vectors, exact until size forbids it."""

@@ -1,0 +1,69 @@
+"""Every SQL statement about snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import and_, or_, select
+
+from contracts.errors import Conflict, UnknownSnapshot
+from contracts.explanation import Snapshot
+from services.explanation.rows import SnapshotRow
+from services.kit.db import ReadSession, WriteSession
+
+
+def snapshot_row(db: ReadSession, workspace: str, snapshot: str) -> SnapshotRow:
+    """Return a snapshot's row by id or name; one of another workspace is unknown."""
+    wanted = or_(SnapshotRow.id == snapshot, SnapshotRow.name == snapshot)
+    query = select(SnapshotRow).where(SnapshotRow.workspace == workspace, wanted)
+    row = db.scalar(query.order_by((SnapshotRow.id == snapshot).desc()).limit(1))  # an id wins over a name like it
+    if row is None:
+        raise UnknownSnapshot(f"there is no snapshot {snapshot}", field="snapshot")
+    return row
+
+
+def newest_encoder(db: ReadSession) -> str | None:
+    """Return the name of the encoder of the newest snapshot of all workspaces; nothing else of it is told."""
+    record = db.scalar(select(SnapshotRow.snapshot).order_by(SnapshotRow.created_at.desc()).limit(1))
+    return None if record is None else str(record["encoder"]["name"])
+
+
+def page_of_snapshots(
+    db: ReadSession, workspace: str, limit: int, before: tuple[datetime, str] | None
+) -> list[SnapshotRow]:
+    """Return up to `limit` snapshots, newest first, from behind (created_at, id)."""
+    query = select(SnapshotRow).where(SnapshotRow.workspace == workspace)
+    if before is not None:
+        moment, last = before
+        later = and_(SnapshotRow.created_at == moment, SnapshotRow.id > last)
+        query = query.where(or_(SnapshotRow.created_at < moment, later))
+    return list(db.scalars(query.order_by(SnapshotRow.created_at.desc(), SnapshotRow.id).limit(limit)))
+
+
+def publish_snapshot(db: WriteSession, workspace: str, snapshot: Snapshot, artifacts: Mapping[str, str]) -> None:
+    """Write a snapshot's row; the same snapshot again changes nothing.
+
+    A name is a pointer to the newest snapshot of one request: after an upgrade that computes it anew, the name moves,
+    and the older snapshot stays under its name with its id behind it.
+
+    Raises
+    ------
+    Conflict : the name belongs to a snapshot of another request.
+    """
+    query = select(SnapshotRow).where(SnapshotRow.workspace == workspace, SnapshotRow.name == snapshot.name)
+    holder = db.scalar(query)
+    if holder is not None and holder.id != snapshot.id:
+        if holder.snapshot["request"] != snapshot.request.model_dump(mode="json"):
+            raise Conflict(f"the name {snapshot.name} belongs to {holder.id}", field="name", snapshot=holder.id)
+        holder.name = f"{snapshot.name[:60]} {holder.id}"
+        holder.snapshot = {**holder.snapshot, "name": holder.name}
+        db.flush()
+    if db.get(SnapshotRow, (workspace, snapshot.id)) is None:
+        db.add(
+            SnapshotRow(
+                workspace=workspace, id=snapshot.id, name=snapshot.name, snapshot=snapshot.model_dump(mode="json"),
+                artifacts=dict(artifacts), created_at=snapshot.created_at,
+            )
+        )  # fmt: skip
+        db.flush()

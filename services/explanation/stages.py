@@ -1,0 +1,43 @@
+"""Offline work of the explanation service, from pooled activations to a published snapshot."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from contracts.explanation import Encoder
+from services.explanation.collect import collect
+from services.explanation.encoders.registry import EncoderCache
+from services.explanation.measure import calibrate, place_and_measure
+from services.explanation.publish import index, publish
+from services.explanation.service import Explanation
+from services.kit.pictures import Manifest
+from services.kit.stages import StageFunction, Work
+
+
+def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
+    """The stages of this service, bound to its encoders."""
+    encoders = explanation.encoders_in_memory
+    return (
+        StageFunction("examples", 3, collect),
+        StageFunction("embeddings", 1, lambda work: embed(work, encoders)),
+        StageFunction("nulls", 3, lambda work: calibrate(work, encoders)),
+        StageFunction("vectors", 2, place_and_measure),
+        StageFunction("index", 2, index),
+        StageFunction("publish", 1, publish),
+    )
+
+
+def embed(work: Work, encoders: EncoderCache) -> None:
+    """Embed a shard of pictures; stored in float16, to be normalised again in float32 when read."""
+    encoder = Encoder.model_validate(work.spec["encoder"])
+    start, stop, batch = (int(cast(int, work.spec[name])) for name in ("start", "stop", "batch"))
+    port = encoders.get(encoder.name)
+    manifest = Manifest.load(work.path("manifest"), work.blobs)
+    rows = np.empty((stop - start, encoder.width), np.float16)
+    for first in range(start, stop, batch):
+        last = min(first + batch, stop)
+        rows[first - start : last - start] = port.encode_images(list(manifest.pictures(first, last)))
+        work.advance(last - first)
+    work.emit_arrays("embeddings", {"unit": rows}, {"start": start, "stop": stop, "encoder": encoder.name})

@@ -1,0 +1,1 @@
+"""Infrastructure without business words: settings, database, blobs, arrays, keys, stages, HTTP plumbing."""

@@ -1,0 +1,1 @@
+"""The model service: registered models, their layers, and what happens inside them."""

@@ -1,0 +1,1 @@
+"""Activation capture: hooks that pool on the spot and never keep a feature map."""

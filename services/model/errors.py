@@ -1,0 +1,22 @@
+"""Refusals of the model service that are not part of a contract's list."""
+
+from __future__ import annotations
+
+from contracts.errors import XsysError
+
+
+class CalledAgain(XsysError):
+    """Which of several outputs is meant would be a guess."""
+
+    status = 422
+    remedy = "Choose a layer that runs once per forward pass, such as the block around it."
+
+
+class NoActivation(XsysError):
+    status = 422
+    remedy = "Choose a layer that puts out a tensor, or name the tensor in the adapter."
+
+
+class BadConfig(XsysError):
+    status = 422
+    remedy = "Give keyword arguments of the architecture's constructor as plain JSON values."

@@ -1,0 +1,54 @@
+"""Every SQL statement of the model service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import or_, select, tuple_
+
+from contracts.errors import Conflict
+from contracts.model import Model
+from services.kit.db import ReadSession, WriteSession
+from services.model.rows import ModelRow
+
+
+def find_model(db: ReadSession, workspace: str, model: str) -> Model | None:
+    """One model by id or name; None for what is not there or belongs to somebody else."""
+    row = db.scalar(
+        select(ModelRow).where(ModelRow.workspace == workspace, or_(ModelRow.id == model, ModelRow.name == model))
+    )
+    return None if row is None else Model.model_validate(row.record)
+
+
+def list_models(db: ReadSession, workspace: str, limit: int, after: tuple[datetime, str] | None) -> list[Model]:
+    """Models of a workspace, newest first, after the place of the last page's end."""
+    query = select(ModelRow).where(ModelRow.workspace == workspace)
+    if after is not None:
+        query = query.where(tuple_(ModelRow.created_at, ModelRow.id) < after)
+    rows = db.scalars(query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit))
+    return [Model.model_validate(row.record) for row in rows]
+
+
+def add_model(db: WriteSession, workspace: str, model: Model) -> None:
+    """Write a model's row; the same content under the same name again only renews its lineage.
+
+    Raises
+    ------
+    Conflict : the name has other content, or the content has another name.
+    """
+    named = find_model(db, workspace, model.ref.name)
+    same = find_model(db, workspace, model.ref.id)
+    if named is not None and named.ref.id != model.ref.id:
+        raise Conflict(f"another model is named {model.ref.name}", field="name", model=named.ref.id)
+    if same is not None and same.ref.name != model.ref.name:
+        raise Conflict(f"this model is registered as {same.ref.name}", field="name", model=same.ref.id)
+    db.merge(
+        ModelRow(
+            workspace=workspace,
+            id=model.ref.id,
+            name=model.ref.name,
+            lineage=model.lineage,
+            record=model.model_dump(mode="json"),
+            created_at=model.created_at,
+        )
+    )

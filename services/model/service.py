@@ -1,0 +1,101 @@
+"""What a user can ask about models, and the cache of loaded ones."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from contracts.base import Caller, Page
+from contracts.errors import UnknownModel
+from contracts.model import Model, ModelRef, Precision
+from services.kit.blobs import Blobs
+from services.kit.cursors import decode_moment, encode_cursor
+from services.kit.db import Database
+from services.kit.settings import Settings
+from services.model.adapters.port import Built
+from services.model.repository import find_model, list_models
+
+BUDGET = 2 << 30
+
+
+@dataclass
+class Held:
+    """A loaded model, how large it is and how many use it."""
+
+    lock: threading.Lock
+    built: Built | None = None
+    size: int = 0
+    users: int = 0
+
+
+class Models:
+    """Implements `contracts.model.ModelService`."""
+
+    def __init__(self, database: Database, blobs: Blobs, settings: Settings, *, budget: int = BUDGET) -> None:
+        self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
+        self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def models(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Model]:
+        """List the models of the workspace, newest first."""
+        after = None if cursor is None else decode_moment(cursor)
+        with self.database.reading() as db:
+            found = list_models(db, caller.workspace, limit + 1, after)
+        shown = found[:limit]
+        end = encode_cursor([shown[-1].created_at.isoformat(), shown[-1].ref.id]) if len(found) > limit else None
+        return Page[Model](items=shown, next=end)
+
+    def model(self, caller: Caller, model: str) -> Model:
+        """Show one model with its layer catalogue."""
+        with self.database.reading() as db:
+            found = find_model(db, caller.workspace, model)
+        if found is None:
+            raise UnknownModel(f"there is no model {model}", field="model")
+        return found
+
+    @contextmanager
+    def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32) -> Iterator[Built]:
+        """Lend a model in eval mode; it is loaded once, and never evicted while it is lent."""
+        key = (ref.model_sha256, precision.value)
+        with self._lock:
+            held = self._held.setdefault(key, Held(threading.Lock()))
+            self._held.move_to_end(key)
+            held.users += 1
+        try:
+            with held.lock:  # single flight: who comes second waits for the first
+                if held.built is None:
+                    held.built = self._load(ref, precision)
+                    held.size = sum(part.nbytes for part in held.built.model.state_dict().values())
+                built = held.built
+            self._evict()
+            yield built
+        finally:
+            with self._lock:
+                held.users -= 1
+                if held.built is None and not held.users:
+                    self._held.pop(key, None)
+            self._evict()
+
+    def _evict(self) -> None:
+        with self._lock:
+            total = sum(held.size for held in self._held.values())
+            for key, held in list(self._held.items()):
+                if total > self.budget and not held.users:
+                    total -= held.size
+                    del self._held[key]
+
+    def _load(self, ref: ModelRef, precision: Precision) -> Built:
+        import torch
+        from safetensors.torch import load_file
+
+        from services.model.adapters.registry import build
+        from services.model.weights import load_into
+
+        built = build(ref.architecture, ref.config)
+        load_into(built.model, load_file(self.blobs.open(ref.weights_sha256)))
+        dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+        built.model.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
+        return built

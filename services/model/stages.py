@@ -1,0 +1,112 @@
+"""Offline work of the model service: registering a model, and running one over a shard of pictures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contracts.errors import WrongWeights
+from contracts.model import Layer, Model, ModelRef, ModelRegistration, Precision
+from services.kit.keys import sha256_of, sha256_of_file
+from services.kit.stages import StageFunction, Work
+from services.model.repository import add_model
+from services.model.service import Models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def stages(models: Models) -> tuple[StageFunction, ...]:
+    """The stages of the model service."""
+    return (
+        StageFunction("register-model", 1, register_model),
+        StageFunction("activations", 1, lambda work: collect_activations(work, models)),
+    )
+
+
+def register_model(work: Work) -> None:
+    """Read and check weights, run the model once, keep both. Publishes the model's row."""
+    from safetensors.torch import save_file
+
+    from services.model.adapters.registry import adapter_for, build
+    from services.model.capture.catalogue import catalogue
+    from services.model.capture.samples import sample_batch
+    from services.model.weights import load_into, read_weights
+
+    spec = dict(work.spec)
+    path, source = Path(str(spec.pop("path"))), spec.pop("source_sha256")
+    asked = ModelRegistration.model_validate(spec)
+    if not path.is_file() or sha256_of_file(path) != source:
+        raise WrongWeights(f"{path.name} was changed or removed since it was registered", field="weights")
+    built = build(asked.architecture, asked.config)
+    state = read_weights(path, asked.architecture, built)
+    load_into(built.model, state)
+    preprocessing = asked.preprocessing or built.preprocessing
+    pick = adapter_for(asked.architecture)[0].pick
+    layers = catalogue(built.model, sample_batch(preprocessing), pick=pick, channels_last=built.channels_last)
+    with work.writing("weights") as file:
+        save_file(state, file)
+    weights = work.emitted["weights"]
+    told = {"architecture": asked.architecture, "config": asked.config, "weights_sha256": weights}
+    how = sha256_of(preprocessing)
+    sha = sha256_of({**told, "preprocess_sha256": how})
+    ref = ModelRef(
+        id=f"m_{sha[:16]}", name=asked.name, architecture=asked.architecture, config=asked.config,
+        weights_sha256=weights, preprocessing=preprocessing, preprocess_sha256=how, model_sha256=sha,
+    )  # fmt: skip
+    model = Model(
+        ref=ref, layers=layers, parameters=sum(part.numel() for part in built.model.parameters()),
+        classes=built.classes, licence=asked.licence, lineage=work.keys["model"], created_at=datetime.now(UTC),
+    )  # fmt: skip
+    work.emit_record("model", model.model_dump(mode="json", exclude={"created_at"}))
+    work.when_published(lambda db: add_model(db, work.workspace, model))
+    work.result = ref.id
+    work.advance(1)
+
+
+def collect_activations(work: Work, models: Models) -> None:
+    """Run a model over a shard once and put out the pooled activations of each layer that is missing."""
+    import torch
+
+    from services.kit.pictures import Manifest
+    from services.model.adapters.registry import adapter_for
+    from services.model.capture.hooks import captured, evaluating, require_finite
+    from services.model.preprocess import batches
+
+    spec = work.spec
+    ref, precision = ModelRef.model_validate(spec["model"]), Precision(str(spec["precision"]))
+    start, stop, size = int(str(spec["start"])), int(str(spec["stop"])), int(str(spec["batch"]))
+    layers = [layer for layer in map(Layer.model_validate, spec["layers"]) if layer.name in work.missing]
+    pick = adapter_for(ref.architecture)[0].pick
+    dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+    values: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    positions: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    pictures = Manifest.load(work.path("manifest"), work.blobs).pictures(start, stop)
+    done = start
+    with models.loaded(ref, precision) as built, evaluating(built.model):
+        for batch in batches(iter(pictures), ref.preprocessing, size):
+            with captured(built.model, layers, pick=pick, special_tokens=built.special_tokens) as kept:
+                built.model(batch.to(dtype))
+                for name, pooled in kept.take().items():
+                    require_finite(name, pooled.values, done)
+                    values[name].append(pooled.values)
+                    if pooled.positions is not None:
+                        positions[name].append(pooled.positions)
+            done += len(batch)
+            work.advance(len(batch))
+    for layer in layers:
+        _emit(work, layer, torch.cat(values[layer.name]), positions[layer.name], start, stop)
+
+
+def _emit(work: Work, layer: Layer, values: Tensor, positions: list[Tensor], start: int, stop: int) -> None:
+    import torch
+
+    arrays = {"values": values.numpy()}
+    if positions:
+        arrays["positions"] = torch.cat(positions).numpy()
+    facts = {
+        "start": start, "stop": stop, "layer": layer.name,
+        "minimum": float(values.min()), "absmax": float(values.abs().max()),
+    }  # fmt: skip
+    work.emit_arrays(layer.name, arrays, facts)

@@ -1,0 +1,72 @@
+import createClient, { type Middleware } from "openapi-fetch";
+import { Problem, problemOf, unreachable } from "./problem";
+import type { components, paths } from "./schema";
+
+type Schemas = components["schemas"];
+export type Login = Schemas["Login"];
+export type Snapshot = Schemas["Snapshot"];
+export type SnapshotLayer = Schemas["SnapshotLayer"];
+export type SearchHit = Schemas["SearchHit"];
+export type SearchHits = Schemas["SearchHits"];
+export type SearchQuery = Schemas["SearchQuery"];
+export type ComponentRef = Schemas["ComponentRef"];
+export type ComponentDetail = Schemas["ComponentDetail"];
+export type Component = Schemas["Component"];
+export type Example = Schemas["Example"];
+export type Histogram = Schemas["Histogram"];
+export type Job = Schemas["Job"];
+export type Stage = Schemas["Stage"];
+export type Dataset = Schemas["Dataset"];
+export type Model = Schemas["Model"];
+
+let csrf: string | null = null;
+let loggedOut: () => void = () => undefined;
+
+/** The token that every change has to carry; the server tells it on login. */
+export function rememberCsrf(token: string | null): void {
+  csrf = token;
+}
+
+/** What happens when the server says that the login has ended. */
+export function whenLoggedOut(then: () => void): void {
+  loggedOut = then;
+}
+
+const changes: Middleware = {
+  onRequest({ request }) {
+    if (request.method !== "GET" && csrf !== null) request.headers.set("X-CSRF-Token", csrf);
+    return request;
+  },
+};
+
+export const api = createClient<paths>({ baseUrl: globalThis.location?.origin ?? "http://127.0.0.1", credentials: "same-origin" });
+api.use(changes);
+
+export interface Answer<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** Wait for an answer of `api`; anything but success is thrown as a Problem. */
+export async function ask<T>(pending: Promise<Answer<T>>): Promise<T> {
+  const answer = await pending.catch((reason: unknown) => {
+    if (reason instanceof DOMException && reason.name === "AbortError") throw reason;
+    throw reason instanceof SyntaxError ? problemOf(502, null) : unreachable();
+  });
+  if (!answer.response.ok) {
+    const problem = problemOf(answer.response.status, answer.error);
+    if (problem.status === 401) loggedOut();
+    throw problem;
+  }
+  if (answer.data === undefined) throw problemOf(answer.response.status, null);
+  return answer.data;
+}
+
+export const thumbnail = (dataset: string, sample: number): string =>
+  `/v1/datasets/${encodeURIComponent(dataset)}/samples/${sample}/thumbnail`;
+
+export const picture = (dataset: string, sample: number): string =>
+  `/v1/datasets/${encodeURIComponent(dataset)}/samples/${sample}/picture`;
+
+export { Problem };

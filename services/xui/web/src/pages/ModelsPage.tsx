@@ -1,0 +1,79 @@
+import type { Model } from "../api/client";
+import { count, moment, plural, shortHash } from "../format";
+import { Fact } from "../parts/Fact";
+import { useListing } from "../parts/listing";
+import { Empty, Loading, Refusal } from "../parts/states";
+import { useTitle } from "../parts/title";
+
+export function ModelsPage() {
+  useTitle("Models");
+  const { items, query, more } = useListing("/v1/models");
+  return (
+    <main className="page">
+      <h1>Models</h1>
+      <p className="lead">Registered models, and the layers that can be explained.</p>
+      {query.isPending && <Loading what="models" />}
+      {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
+      {query.isSuccess && items.length === 0 && (
+        <Empty title="No model yet">
+          <p>Register one; its weights are hashed and its layers found by running it once:</p>
+          <pre className="command">xsys model add lite0 --architecture timm:tf_efficientnet_lite0</pre>
+        </Empty>
+      )}
+      {items.map((model, i) => (
+        <ModelPanel key={model.ref.id} model={model} open={i === 0} />
+      ))}
+      {more}
+    </main>
+  );
+}
+
+function ModelPanel({ model, open }: { model: Model; open: boolean }) {
+  const { crop } = model.ref.preprocessing;
+  return (
+    <section className="panel spaced" aria-label={model.ref.name}>
+      <h2>{model.ref.name}</h2>
+      <dl className="facts">
+        <Fact name="Architecture" value={model.ref.architecture} />
+        <Fact name="Parameters" value={count(model.parameters)} />
+        <Fact name="Input" value={`${crop} × ${crop} px`} />
+        <Fact name="Weights" value={shortHash(model.ref.weights_sha256)} />
+        <Fact name="Licence" value={model.licence ?? "–"} />
+        <Fact name="Created" value={moment(model.created_at)} />
+      </dl>
+      <details open={open} className="spaced">
+        <summary>{plural(model.layers.length, "layer")}, early to late</summary>
+        <div className="scroll">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Layer</th>
+                <th scope="col">Module</th>
+                <th scope="col">Output</th>
+                <th scope="col" className="right">
+                  Width
+                </th>
+                <th scope="col">Pooling</th>
+                <th scope="col">Signs</th>
+              </tr>
+            </thead>
+            <tbody>
+              {model.layers.map((layer) => (
+                <tr key={layer.name}>
+                  <th scope="row" className="mono">
+                    {layer.name}
+                  </th>
+                  <td>{layer.module}</td>
+                  <td>{layer.kind}</td>
+                  <td className="right">{count(layer.width)}</td>
+                  <td>{layer.pooling}</td>
+                  <td>{layer.signed ? "+ and −" : "+"}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </details>
+    </section>
+  );
+}

@@ -1,0 +1,61 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link, NavLink, Outlet, useNavigate } from "react-router";
+import { api, ask, rememberCsrf } from "../api/client";
+import { useSession } from "../session";
+import { useTheme } from "../theme";
+
+const PAGES = [
+  ["/", "Snapshots"],
+  ["/jobs", "Jobs"],
+  ["/datasets", "Datasets"],
+  ["/models", "Models"],
+] as const;
+
+export function Shell() {
+  const { identity } = useSession();
+  const [theme, toggle] = useTheme();
+  const navigate = useNavigate();
+  const queries = useQueryClient();
+  const logout = useMutation({
+    mutationFn: () => ask(api.POST("/v1/logout")),
+    onSettled: () => {
+      rememberCsrf(null);
+      queries.clear();
+      navigate("/login", { replace: true });
+    },
+  });
+  return (
+    <>
+      <a className="skip" href="#content">
+        Skip to content
+      </a>
+      <header className="top">
+        <Link to="/" className="brand" aria-label="xsys, start page">
+          <img src="/favicon.svg" alt="" width="22" height="22" />
+          xsys
+        </Link>
+        <nav aria-label="Main">
+          {PAGES.map(([to, name]) => (
+            <NavLink key={to} to={to} end={to === "/"}>
+              {name}
+            </NavLink>
+          ))}
+        </nav>
+        <div className="who">
+          <span title={`${identity.role} in ${identity.workspace}`}>
+            {identity.name} <span className="muted">{identity.role}</span>
+          </span>
+          <button type="button" className="button quiet" onClick={toggle} aria-label={`Use the ${theme === "dark" ? "light" : "dark"} theme`}>
+            <span aria-hidden="true">{theme === "dark" ? "☀" : "☾"}</span>
+          </button>
+          <button type="button" className="button quiet" onClick={() => logout.mutate()} disabled={logout.isPending}>
+            Log out
+          </button>
+        </div>
+      </header>
+      <div id="content" tabIndex={-1}>
+        <Outlet />
+      </div>
+    </>
+  );
+}

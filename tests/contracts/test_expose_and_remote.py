@@ -1,0 +1,289 @@
+"""Every operation of every contract gives the same answer directly and through router and client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from contracts import data, explanation, governance, jobs, model
+from contracts.base import Binary, Caller, Page, Right, operations_of
+from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
+from orchestration.gateway.internal import internal_app, service_credentials
+from services.kit.expose import service_name
+from services.kit.remote import remote
+from services.kit.tokens import TokenKey, sign_service_token
+
+PROTOCOLS = (
+    data.DataService,
+    model.ModelService,
+    explanation.ExplanationService,
+    governance.GovernanceService,
+    jobs.JobService,
+)
+OPERATIONS = [(protocol, name) for protocol in PROTOCOLS for name in operations_of(protocol)]
+IDS = [f"{service_name(protocol)}.{name}" for protocol, name in OPERATIONS]
+REFUSALS = [
+    (protocol, name, refusal)
+    for protocol, name in OPERATIONS
+    for refusal in (*operations_of(protocol)[name].refuses, Forbidden, Unavailable)
+]
+KEY = TokenKey(b"k" * 32)
+ALICE = Caller(user="u_alice", workspace="w_one", rights=frozenset(Right) - {Right.ADMINISTER})
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SHA = "a" * 64
+
+DATASET_REF = data.DatasetRef(id="d_1", name="photos", content_sha256=SHA, order_sha256=SHA, n=3)
+DATASET = data.Dataset(
+    ref=DATASET_REF, source="folder", labels=["cat"], n_captions=0, n_groups=1, n_duplicates=0, n_rejected=0,
+    lineage="l", created_at=NOW,
+)  # fmt: skip
+SAMPLE = data.Sample(
+    index=1, sha256=SHA, name="a.png", width=4, height=5, box=data.Box(left=0, top=0, right=2, bottom=2)
+)
+LAYER = model.Layer(name="blocks.1", kind="map", module="blocks.1", width=8, signed=False, pooling="max")
+PREPROCESSING = model.Preprocessing(resize=4, crop=4, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+MODEL_REF = model.ModelRef(
+    id="m_1", name="net", architecture="timm:x", weights_sha256=SHA, preprocessing=PREPROCESSING,
+    preprocess_sha256=SHA, model_sha256=SHA, config={"depth": 2},
+)  # fmt: skip
+MODEL = model.Model(ref=MODEL_REF, layers=[LAYER], parameters=7, lineage="l", created_at=NOW)
+ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
+REQUEST = explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"], pooling={"blocks.1": "mean"})
+SNAPSHOT = explanation.Snapshot(
+    id="s_1", name="first", model=MODEL_REF, dataset=DATASET_REF, encoder=ENCODER, request=REQUEST, layers=[],
+    index=explanation.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={"64": 1.0}),
+    lineage="l", created_at=NOW,
+)  # fmt: skip
+REF = explanation.ComponentRef(model="m_1", layer="blocks.1", index=3, sign=-1)
+EXAMPLE = explanation.Example(sample=1, label=None, activation=0.1 + 0.2)
+HIT = explanation.SearchHit(
+    component=REF, score=1 / 3, z=None, z_random=2.5, clarity=0.5, prototype=0, n_valid=30, examples=[EXAMPLE]
+)
+VECTORS = {"vectors": np.eye(3, dtype=np.float32), "index": np.arange(3)}
+HITS = explanation.SearchHits(snapshot="s_1", lineage="l", hits=[HIT])
+COMPONENT = explanation.Component(
+    ref=REF, state="dead", n_valid=0, n_groups=None, clarity=None, clarity_z=None, polysemanticity=None,
+    polysemanticity_z=None, redundancy=None, maximum=1e-300, mean=0.0, minimum=-5e-324,
+)  # fmt: skip
+DETAIL = explanation.ComponentDetail(
+    snapshot="s_1", lineage="l", component=COMPONENT, examples=[EXAMPLE], lowest=[], prototypes=[], nearest=[],
+    histogram=explanation.Histogram(edges=[0.0, 1.0], counts=[3]),
+)  # fmt: skip
+JOB = jobs.Job(
+    id="j_00000001", kind="snapshot", title="t", state="queued", stages=[], created_by="u", created_at=NOW, version=4
+)
+TOKEN = governance.Token(id="t_1", name="n", rights=[Right.LOOK], created_at=NOW, expires_at=NOW)
+NEW_TOKEN = governance.NewToken(token=TOKEN, secret="s")
+QUERY = explanation.SearchQuery(
+    terms=[
+        explanation.TextTerm(text="a clock — ½"),
+        explanation.ComponentTerm(layer="blocks.1", index=3, sign=-1, weight=-0.5),
+        explanation.PictureTerm(picture="iVBORw=="),
+    ],
+    min_z=0.1,
+)
+PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
+    "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
+    "data.dataset": ({"dataset": "my photos"}, DATASET),
+    "data.samples": ({"dataset": "d_1"}, Page(items=[SAMPLE])),
+    "data.rejected": ({"dataset": "d_1"}, Page(items=[data.RejectedFile(name="x", reason="r", detail="d")])),
+    "data.sample": ({"dataset": "d_1", "index": 1}, SAMPLE),
+    "data.thumbnail": ({"dataset": "d_1", "index": 1}, Binary(b"\x00webp", "image/webp", "e1")),
+    "data.picture": ({"dataset": "d_1", "index": 1}, Binary(b"\x89png", "image/png", None)),
+    "data.upload": ({"body": b"PK\x03\x04" * 1000}, data.Upload(upload=SHA, bytes=4000, entries=1)),
+    "model.models": ({"limit": 1}, Page(items=[MODEL])),
+    "model.model": ({"model": "m_1"}, MODEL),
+    "explanation.encoders": ({}, Page(items=[ENCODER])),
+    "explanation.snapshots": ({}, Page(items=[SNAPSHOT])),
+    "explanation.snapshot": ({"snapshot": "s_1"}, SNAPSHOT),
+    "explanation.search": ({"snapshot": "s_1", "query": QUERY}, HITS),
+    "explanation.components": ({"snapshot": "s_1", "layer": "blocks.1", "sort": "clarity"}, Page(items=[COMPONENT])),
+    "explanation.component": ({"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1}, DETAIL),
+    "explanation.vectors": ({"snapshot": "s_1", "layer": "a b%2e"}, VECTORS),
+    "explanation.check": ({"snapshot": "s_1"}, explanation.SnapshotCheck(snapshot="s_1", artifacts=3, damaged=["k"])),
+    "governance.me": ({}, governance.Identity(user="u", name="n", workspace="w", role="viewer", rights=[Right.LOOK])),
+    "governance.tokens": ({}, Page(items=[TOKEN])),
+    "governance.create_token": ({"body": governance.TokenRequest(name="n", days=2)}, NEW_TOKEN),
+    "governance.revoke_token": ({"token": "t_1"}, governance.Removed(id="t_1")),
+    "jobs.register_dataset": (
+        {"body": data.DatasetRegistration(name="n", source=data.UploadSource(upload=SHA)), "idempotency_key": "once"},
+        JOB,
+    ),
+    "jobs.register_model": ({"body": model.ModelRegistration(name="n", architecture="timm:x")}, JOB),
+    "jobs.build_snapshot": ({"body": REQUEST}, JOB),
+    "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
+    "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),
+    "jobs.job": ({"job": "j_00000001"}, JOB),
+    "jobs.cancel": ({"job": "j_00000001"}, JOB),
+    "jobs.retry": ({"job": "j_00000001"}, JOB),
+}  # fmt: skip
+
+
+class Planted:
+    """Answers every operation of one service as planted, or refuses as planned, and remembers how it was asked."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.asked: list[dict[str, Any]] = []
+        self.refusals: list[Exception] = []
+
+    def __getattr__(self, name: str) -> Any:
+        answer = PLAIN[f"{self.service}.{name}"][1]
+
+        def ask(**values: Any) -> Any:
+            self.asked.append(values)
+            if self.refusals:
+                raise self.refusals.pop(0)
+            return answer
+
+        return ask
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, Planted]:
+    return {service_name(protocol): Planted(service_name(protocol)) for protocol in PROTOCOLS}
+
+
+@pytest.fixture(scope="module")
+def server(planted: dict[str, Planted]) -> Iterator[str]:
+    routes = [
+        Mount(f"/{name}", internal_app(protocol, planted[name], KEY))
+        for protocol, name in ((protocol, service_name(protocol)) for protocol in PROTOCOLS)
+    ]
+    running = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=0, log_level="error"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def client_of(server: str, planted: dict[str, Planted]):
+    for service in planted.values():
+        service.asked.clear()
+        service.refusals.clear()
+    with httpx.Client(timeout=10) as http:
+
+        def make(protocol: type, **options: Any) -> Any:
+            name = service_name(protocol)
+            http.base_url = httpx.URL(f"{server}/{name}")
+            options.setdefault("credentials", service_credentials(KEY, name))
+            return remote(protocol, http, **options)
+
+        yield make
+
+
+def test_every_operation_has_a_planted_answer():
+    assert sorted(PLAIN) == sorted(IDS)
+
+
+@pytest.mark.parametrize(("protocol", "name"), OPERATIONS, ids=IDS)
+def test_an_operation_answers_the_same_directly_and_over_http(protocol, name, planted, client_of):
+    service = planted[service_name(protocol)]
+    values, expected = PLAIN[f"{service.service}.{name}"]
+    answer = getattr(client_of(protocol), name)(ALICE, **values)
+    sent = {"caller": ALICE, **values}
+    (asked,) = service.asked
+    assert {key: asked[key] for key in sent} == sent
+    if isinstance(expected, dict):
+        assert answer.keys() == expected.keys()
+        for key in expected:
+            np.testing.assert_array_equal(answer[key], expected[key], strict=True)
+    else:
+        assert answer == expected
+
+
+@pytest.mark.parametrize(("protocol", "name", "refusal"), REFUSALS)
+def test_a_refusal_arrives_as_it_was_raised(protocol, name, refusal, planted, client_of):
+    service = planted[service_name(protocol)]
+    planned = refusal("no", field="layer", closest=["a", "b"], limit=3)
+    service.refusals[:] = [planned]
+    with pytest.raises(refusal) as caught:
+        getattr(client_of(protocol, retries=0), name)(ALICE, **PLAIN[f"{service.service}.{name}"][0])
+    assert type(caught.value) is refusal
+    assert (caught.value.detail, caught.value.field) == ("no", "layer")
+    assert caught.value.facts == planned.facts
+
+
+def test_an_operation_that_may_be_repeated_survives_two_failures(planted, client_of):
+    planted["jobs"].refusals[:] = [Unavailable("a"), Unavailable("b")]
+    assert client_of(jobs.JobService).cancel(ALICE, "j_00000001") == JOB
+    assert len(planted["jobs"].asked) == 3
+
+
+def test_a_job_is_never_submitted_twice_by_the_client_itself(planted, client_of):
+    planted["jobs"].refusals[:] = [Unavailable("a")]
+    with pytest.raises(Unavailable):
+        client_of(jobs.JobService).retry(ALICE, "j_00000001")
+    assert len(planted["jobs"].asked) == 1
+
+
+def test_a_submission_with_an_idempotency_key_may_be_repeated(planted, client_of):
+    planted["jobs"].refusals[:] = [Unavailable("a")]
+    assert client_of(jobs.JobService).build_snapshot(ALICE, REQUEST, idempotency_key="k") == JOB
+    assert [asked["idempotency_key"] for asked in planted["jobs"].asked] == ["k", "k"]
+
+
+def test_a_refusal_is_not_repeated(planted, client_of):
+    planted["jobs"].refusals[:] = [UnknownJob("a"), IdempotencyConflict("b")]
+    with pytest.raises(UnknownJob):
+        client_of(jobs.JobService).job(ALICE, "j_00000001")
+    assert len(planted["jobs"].asked) == 1
+
+
+def test_a_server_that_is_gone_is_unavailable():
+    with httpx.Client(base_url="http://127.0.0.1:9", timeout=1) as http:
+        service = remote(data.DataService, http, credentials=lambda caller: {}, retries=1)
+        with pytest.raises(Unavailable, match="does not answer"):
+            service.dataset(ALICE, "d_1")
+
+
+def test_the_service_decides_on_the_users_rights_and_not_on_the_gateways(client_of):
+    viewer = ALICE.model_copy(update={"rights": frozenset({Right.LOOK})})
+    with pytest.raises(Forbidden, match="search"):
+        client_of(explanation.ExplanationService).search(viewer, "s_1", QUERY)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        sign_service_token(KEY, ALICE, "data", now=time.time() - 61),
+        sign_service_token(KEY, ALICE, "model"),
+        sign_service_token(TokenKey(b"x" * 32), ALICE, "data"),
+        sign_service_token(KEY, ALICE, "data")[:-1],
+        sign_service_token(KEY, ALICE, "data").replace("xsvc1.e", "xsvc1.f"),
+        "nonsense",
+    ],
+    ids=["expired", "other audience", "other key", "cut", "altered", "nonsense"],
+)
+def test_a_service_token_that_is_not_right_is_refused(token, client_of, planted):
+    service = client_of(data.DataService, credentials=lambda caller: {"Authorization": f"Bearer {token}"})
+    with pytest.raises(Unauthenticated):
+        service.dataset(ALICE, "d_1")
+    assert planted["data"].asked == []
+
+
+@pytest.mark.parametrize("name", ["d_1/samples/1", "..", ".", ""])
+def test_a_path_parameter_cannot_climb_out_of_its_place(name, client_of, planted):
+    with pytest.raises(InvalidRequest):
+        client_of(data.DataService).dataset(ALICE, name)
+    assert planted["data"].asked == []
+
+
+@pytest.mark.parametrize("name", ["a b", "a?b=c", "a#b", "50%", "%2e%2e", "ü", "a;b", "a:b\\c"])
+def test_a_path_parameter_arrives_as_it_was_given(name, client_of, planted):
+    client_of(data.DataService).dataset(ALICE, name)
+    assert planted["data"].asked == [{"caller": ALICE, "dataset": name}]

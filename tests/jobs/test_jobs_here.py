@@ -1,0 +1,175 @@
+"""Jobs worked off in this process, on a real database."""
+
+from operator import attrgetter
+
+import pytest
+from sqlalchemy import select, update
+
+from contracts.errors import IdempotencyConflict, JobNotRetryable, UnknownJob
+from contracts.jobs import State
+from orchestration.jobs.bell import SilentBell
+from orchestration.jobs.moves import MOVES, Claim, try_move
+from orchestration.jobs.reaper import Reaper
+from orchestration.jobs.repository import claim_part, next_queued
+from orchestration.jobs.rows import PartRow
+from services.kit.artifacts import forget_artifacts
+from tests.jobs.conftest import marks, runner_of
+from tests.jobs.tiny import ME, OTHER, hash_plan, poison_plan
+
+
+def first_part(wiring):
+    with wiring.database.reading() as db:
+        return next_queued(db)
+
+
+def expire(wiring, part):
+    with wiring.database.writing() as db:
+        db.execute(update(PartRow).where(PartRow.id == part).values(lease_until=1.0))
+
+
+def test_a_job_runs_to_its_end_and_a_second_one_finds_everything_there(wiring, quiet, tmp_path):
+    log = tmp_path / "log"
+    plan = hash_plan(log, parts=3, steps=2, pause=0)
+    job = quiet.submit(ME, plan, body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    done = quiet.job(ME, job.id)
+    assert (done.state, done.result) == (State.DONE, plan.result) or done.result
+    assert [(s.parts_done, s.done, s.total) for s in done.stages] == [(3, 6, 6), (1, 1, 1)]
+    again = quiet.submit(ME, plan, body_hash="b")
+    assert again.state == State.DONE
+    assert [stage.parts_reused for stage in again.stages] == [3, 1]
+    assert again.result == plan.result
+    assert max(marks(log).values()) == 1
+
+
+def test_the_same_key_and_body_is_the_same_job_and_another_body_is_refused(quiet, tmp_path):
+    plan = hash_plan(tmp_path / "log")
+    job = quiet.submit(ME, plan, idempotency_key="k", body_hash="a")
+    assert quiet.submit(ME, plan, idempotency_key="k", body_hash="a").id == job.id
+    with pytest.raises(IdempotencyConflict):
+        quiet.submit(ME, plan, idempotency_key="k", body_hash="b")
+    assert quiet.submit(OTHER, plan, idempotency_key="k", body_hash="b").id != job.id
+
+
+def test_another_workspace_does_not_see_a_job(quiet, tmp_path):
+    job = quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash="a")
+    for ask in (quiet.job, quiet.cancel, quiet.retry):
+        with pytest.raises(UnknownJob):
+            ask(OTHER, job.id)
+    assert quiet.jobs(OTHER).items == []
+
+
+def test_pages_list_every_job_once_newest_first(quiet, tmp_path):
+    ids = [quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash=str(n)).id for n in range(5)]
+    seen, cursor = [], None
+    while True:
+        page = quiet.jobs(ME, 2, cursor)
+        seen += [job.id for job in page.items]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert seen == sorted(ids, reverse=True)
+
+
+@pytest.mark.parametrize("how", ["bug", "refusal"])
+def test_a_poisoned_part_fails_and_the_others_go_on(wiring, quiet, tmp_path, how):
+    log = tmp_path / "log"
+    job = quiet.submit(ME, poison_plan(log, how=how), body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    done = quiet.job(ME, job.id)
+    assert done.state == State.FAILED
+    assert done.stages[0].parts_done == 2
+    tries = 3 if how == "bug" else 1
+    assert marks(log) == {"begin 0": 1, "begin 1": tries, "begin 2": 1, "begin 3": tries}
+    reasons = {failure.reason for failure in done.failures}
+    assert reasons == ({"internal_error"} if how == "bug" else {"non_finite_activation"})
+    if how == "bug":
+        assert "KeyError" in done.failures[0].detail
+        assert done.failures[0].where.startswith("tests/jobs/tiny.py:")
+
+
+def test_retry_goes_on_from_where_it_stopped(wiring, quiet, tmp_path):
+    log = tmp_path / "log"
+    job = quiet.submit(ME, poison_plan(log, how="refusal"), body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    assert quiet.retry(ME, job.id).state == State.RUNNING
+    with pytest.raises(JobNotRetryable):
+        quiet.retry(ME, job.id)
+    runner_of(wiring).work_off(first_part(wiring))
+    assert quiet.job(ME, job.id).state == State.FAILED
+    assert marks(log) == {"begin 0": 1, "begin 1": 2, "begin 2": 1, "begin 3": 2}
+
+
+def test_a_cancelled_job_can_be_retried_to_its_end(wiring, quiet, tmp_path):
+    job = quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, pause=0), body_hash="a")
+    assert quiet.cancel(ME, job.id).state == State.CANCELLED
+    assert first_part(wiring) is None
+    quiet.retry(ME, job.id)
+    runner_of(wiring).work_off(first_part(wiring))
+    assert quiet.job(ME, job.id).state == State.DONE
+
+
+def test_a_worker_that_wakes_after_its_lease_ran_out_cannot_publish(wiring, quiet, tmp_path):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=1, steps=1, pause=0), body_hash="a")
+    part = first_part(wiring)
+    with wiring.database.writing() as db:
+        sleeper = claim_part(db, part, "sleeper", 60)
+        assert claim_part(db, part, "early", 60) is None
+    expire(wiring, part)
+    assert runner_of(wiring, "rescuer").run(part)
+    with wiring.database.writing() as db:
+        assert not try_move(db, "publish", sleeper)
+        assert not try_move(db, "renew", sleeper)
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("move", MOVES.values(), ids=attrgetter("name"))
+def test_a_part_moves_only_from_the_states_its_move_names(wiring, quiet, tmp_path, move, state):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=1), body_hash="a")
+    part = first_part(wiring)
+    with wiring.database.writing() as db:
+        db.execute(update(PartRow).where(PartRow.id == part).values(state=state, fence=7, lease_until=1.0, worker="me"))
+        assert try_move(db, move.name, Claim(part, "me", 7)) == (state in move.sources)
+
+
+def test_the_reaper_requeues_an_expired_lease_and_rings_again_for_what_nobody_heard(wiring, quiet, tmp_path):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=2), body_hash="a")
+    part = first_part(wiring)
+    with wiring.database.writing() as db:
+        claim_part(db, part, "dead", 60)
+    expire(wiring, part)
+    bell = SilentBell()
+    reaper = Reaper(wiring.database, wiring.blobs, wiring.settings, bell=bell, name="one")
+    other = Reaper(wiring.database, wiring.blobs, wiring.settings, bell=bell, name="two")
+    assert reaper.round().requeued == 1
+    assert bell.rung == [part]
+    with wiring.database.writing() as db:
+        db.execute(update(PartRow).where(PartRow.state == "queued").values(rung_at=1.0))
+    assert other.round() == type(other.round())(), "one process at a time has the duty"
+    assert reaper.round().rung == 2
+
+
+def test_a_missing_input_fails_the_part_by_name(wiring, quiet, tmp_path):
+    job = quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="a")
+    runner = runner_of(wiring)
+    for _ in range(2):
+        runner.run(first_part(wiring))
+    with wiring.database.writing() as db:
+        key = next(iter(db.scalars(select(PartRow.outputs).where(PartRow.state == "done")))).values()
+        forget_artifacts(db, "ours", key)
+    runner.run(first_part(wiring))
+    assert [failure.reason for failure in quiet.job(ME, job.id).failures] == ["stale_artifact"]
+
+
+def test_a_watcher_sees_every_version_once_and_resumes_where_it_stopped(wiring, quiet, tmp_path):
+    job = quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    seen = list(quiet.watch(ME, job.id))
+    assert seen[-1][1].state == State.DONE
+    assert seen[-1][0] == seen[-1][1].version
+    assert list(quiet.watch(ME, job.id, seen[-1][0])) == []
+
+
+def test_two_thousand_parts_are_submitted_with_few_bells(wiring, quiet, tmp_path):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=2000), body_hash="a")
+    assert len(quiet.bell.rung) <= 8

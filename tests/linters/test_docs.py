@@ -1,0 +1,42 @@
+"""Documents say what the code does today."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import contracts.governance
+from contracts import errors
+
+ROOT = Path(__file__).parents[2]
+ON_THE_WIRE = [
+    refusal
+    for refusal in errors.REFUSALS.values()
+    if refusal.__module__.startswith("contracts.") and refusal is not errors.XsysError
+]
+
+
+@pytest.mark.parametrize("refusal", ON_THE_WIRE, ids=lambda refusal: refusal.__name__)
+def test_every_refusal_has_its_line_in_the_page_of_errors(refusal):
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert f"| `{refusal.__name__}` | {refusal.status} | {refusal.remedy} |" in page, (
+        "write it: python -m contracts.errors"
+    )
+
+
+def test_every_setting_has_its_place_in_the_operating_page():
+    from services.kit.settings import Settings
+
+    page = (ROOT / "docs" / "operate.md").read_text()
+    missing = [name for name in Settings.model_fields if f"XSYS_{name.upper()}" not in page]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files_that_exist(page):
+    targets = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_roles_hold_only_declared_rights():
+    assert set().union(*contracts.governance.ROLES.values()) <= set(contracts.governance.OPERATOR)

@@ -1,0 +1,126 @@
+"""Plans are pure: what depends on a change gets new keys, everything else keeps its own."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from contracts.data import Dataset, DatasetRef
+from contracts.errors import UnknownLayer
+from contracts.explanation import Encoder, SnapshotRequest
+from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
+from orchestration.pipelines.snapshot import SnapshotPlanner, layers_worth_explaining, shards_of
+from services.kit.stages import StageFunction, StageRegistry
+
+STAGES = ("activations", "examples", "embeddings", "nulls", "vectors", "index", "publish")
+HASH = "0" * 64
+
+
+def layer(name: str, width: int = 4) -> Layer:
+    return Layer(name=name, kind=LayerKind.MAP, module="Conv2d", width=width, signed=False, pooling="max")
+
+
+def model(sha: str = HASH) -> Model:
+    half = (0.5, 0.5, 0.5)
+    ref = ModelRef(
+        id="m_1", name="net", architecture="timm:x", weights_sha256=sha,
+        preprocessing=Preprocessing(resize=8, crop=8, mean=half, std=half), preprocess_sha256=HASH, model_sha256=sha,
+    )  # fmt: skip
+    layers = [layer("early"), layer("late", 8)]
+    return Model(ref=ref, layers=layers, parameters=1, lineage=HASH, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def dataset(lineage: str = "a" * 64) -> Dataset:
+    ref = DatasetRef(id="d_1", name="pets", content_sha256=HASH, order_sha256=HASH, n=10)
+    return Dataset(
+        ref=ref, source="folder", labels=[], n_captions=0, n_groups=0, n_duplicates=0, n_rejected=0, lineage=lineage,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+ENCODER = Encoder(name="e", fingerprint="e" * 64, width=5, text=True, null="template", note="")
+
+
+def plan(request=None, *, model_=None, dataset_=None, encoder=ENCODER, versions=None, numerics=None):
+    asked = {"model": "net", "dataset": "pets", "layers": ["early", "late"], "shard": 8, **(request or {})}
+    registry = StageRegistry(
+        tuple(StageFunction(name, (versions or {}).get(name, 1), lambda work: None) for name in STAGES)
+    )
+    return SnapshotPlanner(
+        SnapshotRequest(**asked), model=model_ or model(), dataset=dataset_ or dataset(), encoder=encoder,
+        registry=registry, numerics=numerics or {"threads": 2},
+    ).plan()  # fmt: skip
+
+
+def keys(job) -> dict[str, set[str]]:
+    return {stage.stage: {key for part in stage.parts for key in part.outputs.values()} for stage in job.stages}
+
+
+def changed(before, after) -> set[str]:
+    return {stage for stage in STAGES if keys(before)[stage] != keys(after)[stage]}
+
+
+def test_the_stages_run_in_the_documented_order_and_every_input_was_made_before():
+    job = plan()
+    assert tuple(stage.stage for stage in job.stages) == STAGES
+    made = {"a" * 64}
+    for stage in job.stages:
+        assert {key for part in stage.parts for key in part.inputs.values()} <= made
+        made |= {key for part in stage.parts for key in part.outputs.values()}
+
+
+def test_the_result_is_named_after_the_key_of_what_is_published():
+    job = plan()
+    assert job.result == "s_" + job.stages[-1].parts[0].outputs["snapshot"][:16]
+    assert plan().result == job.result
+
+
+EVERYTHING_BUT_EMBEDDINGS = set(STAGES) - {"embeddings", "nulls"}
+
+
+@pytest.mark.parametrize(
+    ("change", "dependants"),
+    [
+        ({"request": {"layers": ["early"]}}, {"activations", "examples", "vectors", "index", "publish"}),
+        ({"request": {"k": 20}}, {"examples", "nulls", "vectors", "index", "publish"}),
+        ({"request": {"max_per_group": 2}}, {"examples", "vectors", "index", "publish"}),
+        ({"request": {"pooling": {"late": "mean"}}}, {"activations", "examples", "vectors", "index", "publish"}),
+        ({"request": {"precision": "fp32"}}, EVERYTHING_BUT_EMBEDDINGS),
+        ({"request": {"seed": 1}}, set(STAGES) - {"embeddings"}),
+        ({"request": {"name": "another"}}, set()),
+        ({"model_": model("1" * 64)}, EVERYTHING_BUT_EMBEDDINGS),
+        ({"dataset_": dataset("b" * 64)}, set(STAGES)),
+        (
+            {"encoder": ENCODER.model_copy(update={"fingerprint": "f" * 64})},
+            {"embeddings", "nulls", "vectors", "index", "publish"},
+        ),
+        ({"versions": {"vectors": 2}}, {"vectors", "index", "publish"}),
+        ({"numerics": {"threads": 1}}, set(STAGES)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_change_gives_new_keys_to_exactly_its_dependants(change, dependants):
+    assert changed(plan(), plan(**change)) == dependants
+
+
+def test_a_further_layer_leaves_the_other_layers_keys_alone():
+    one, two = keys(plan({"layers": ["early"]})), keys(plan())
+    for stage in ("activations", "examples", "embeddings", "nulls", "vectors"):
+        assert one[stage] <= two[stage]
+
+
+def test_an_unknown_layer_is_refused_with_the_closest_names():
+    with pytest.raises(UnknownLayer) as refusal:
+        plan({"layers": ["erly"]})
+    assert refusal.value.facts["closest"][0] == "early"
+
+
+def test_shards_cover_every_sample_once():
+    shards = shards_of(10, 4)
+    assert [(shard.start, shard.stop) for shard in shards] == [(0, 4), (4, 8), (8, 10)]
+    assert [shard.role for shard in shards] == ["00000", "00001", "00002"]
+
+
+def test_layers_are_chosen_from_early_to_late_when_none_is_named():
+    layers = [layer(f"l{place}") for place in range(9)]
+    assert layers_worth_explaining(layers, 3) == ["l0", "l4", "l8"]
+    assert layers_worth_explaining(layers[:2], 3) == ["l0", "l1"]
