@@ -36,7 +36,7 @@ class Models:
 
     def __init__(self, database: Database, blobs: Blobs, settings: Settings, *, budget: int = BUDGET) -> None:
         self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
-        self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str, bool], Held] = OrderedDict()
         self._lock = threading.Lock()
 
     def models(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Model]:
@@ -57,9 +57,12 @@ class Models:
         return found
 
     @contextmanager
-    def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32) -> Iterator[Built]:
-        """Lend a model in eval mode; it is loaded once, and never evicted while it is lent."""
-        key = (ref.model_sha256, precision.value)
+    def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32, *, folded: bool = False) -> Iterator[Built]:
+        """Lend a model in eval mode; it is loaded once, and never evicted while it is lent.
+
+        `folded`: with batch normalisations folded into convolutions, for passes that only read activations.
+        """
+        key = (ref.model_sha256, precision.value, folded)
         with self._lock:
             held = self._held.setdefault(key, Held(threading.Lock()))
             self._held.move_to_end(key)
@@ -67,7 +70,7 @@ class Models:
         try:
             with held.lock:  # single flight: who comes second waits for the first
                 if held.built is None:
-                    held.built = self._load(ref, precision)
+                    held.built = self._load(ref, precision, folded)
                     held.size = sum(part.nbytes for part in held.built.model.state_dict().values())
                 built = held.built
             self._evict()
@@ -87,15 +90,19 @@ class Models:
                     total -= held.size
                     del self._held[key]
 
-    def _load(self, ref: ModelRef, precision: Precision) -> Built:
+    def _load(self, ref: ModelRef, precision: Precision, folded: bool) -> Built:
         import torch
         from safetensors.torch import load_file
 
         from services.model.adapters.registry import build
+        from services.model.capture.folding import fold_batch_norm
+        from services.model.capture.samples import sample_batch
         from services.model.weights import load_into
 
         built = build(ref.architecture, ref.config)
         load_into(built.model, load_file(self.blobs.open(ref.weights_sha256)))
+        if folded:
+            fold_batch_norm(built.model.eval(), sample_batch(ref.preprocessing))
         dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
         built.model.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
         return built

@@ -21,7 +21,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of the model service."""
     return (
         StageFunction("register-model", 1, register_model),
-        StageFunction("activations", 1, lambda work: collect_activations(work, models)),
+        StageFunction("activations", 2, lambda work: collect_activations(work, models)),
     )
 
 
@@ -84,7 +84,7 @@ def collect_activations(work: Work, models: Models) -> None:
     positions: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     pictures = Manifest.load(work.path("manifest"), work.blobs).pictures(start, stop)
     done = start
-    with models.loaded(ref, precision) as built, evaluating(built.model):
+    with models.loaded(ref, precision, folded=True) as built, evaluating(built.model):
         for batch in batches(iter(pictures), ref.preprocessing, size):
             with captured(built.model, layers, pick=pick, special_tokens=built.special_tokens) as kept:
                 built.model(batch.to(dtype))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from contracts.errors import LayoutError, NonFiniteActivation, UnknownLayer
 from contracts.model import Layer, LayerKind
+from services.model.capture.folding import FoldedConv
 from services.model.capture.pooling import Pooled, pool
 from services.model.errors import CalledAgain, NoActivation
 
@@ -84,7 +85,9 @@ def captured(
         for layer in layers:
             if layer.name not in modules:
                 raise UnknownLayer(f"the model has no module {layer.name}", field="layers")
-            handles.append(modules[layer.name].register_forward_hook(hook_for(layer)))
+            module = modules[layer.name]
+            module = module.unfolded if isinstance(module, FoldedConv) else module
+            handles.append(module.register_forward_hook(hook_for(layer)))
         yield kept
     finally:
         for handle in handles:
