@@ -7,11 +7,13 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
-from contracts.base import Binary, Caller, Contract, Cursor, Limit, Name, Page, Right, Sha256, operation
-from contracts.errors import UnknownDataset, UnknownSample, UnsafeArchive, UploadTooLarge
+from contracts.base import Binary, Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
+from contracts.errors import UnknownDataset, UnknownMask, UnknownSample, UnsafeArchive, UploadTooLarge
 
 DatasetId = Annotated[str, Field(min_length=1, max_length=80, description="id (`d_...`) or name of a dataset")]
 SampleIndex = Annotated[int, Field(ge=0, lt=2**31)]
+MaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+Factor = str | bool | int | FiniteFloat
 
 
 class Box(Contract):
@@ -24,7 +26,10 @@ class Box(Contract):
 
 
 class Sample(Contract):
-    """One picture of a dataset. `index` is its position; `group` names the source photo if several share one."""
+    """One picture of a dataset. `index` is its position; `group` names the source photo if several share one.
+
+    `masks` names the pixel masks that come with it; `factors` is what is known to vary in it, by name.
+    """
 
     index: SampleIndex
     sha256: Sha256
@@ -36,6 +41,8 @@ class Sample(Contract):
     width: int
     height: int
     duplicate_of: SampleIndex | None = None
+    masks: list[MaskName] = []
+    factors: dict[str, Factor] = {}
 
 
 class RejectedFile(Contract):
@@ -109,8 +116,37 @@ class DemoSource(Contract):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
+Shape = Literal["circle", "square", "triangle", "star", "cross", "ring"]
+ContextKind = Literal["bar", "moon", "chevron", "grid"]
+ArtefactKind = Literal["tag", "watermark", "border"]
+Strength = Annotated[float, Field(ge=0, le=1)]
+
+
+class ScenesSource(Contract):
+    """Generated scenes with captions, factors and exact pixel masks; the class is the shape of the object.
+
+    An artefact is confounded with one class and a context thing with another. A strength is the correlation (phi)
+    between the cue and its class: 0 independent, 1 always and only there; the cue is equally common at every strength.
+    """
+
+    kind: Literal["scenes"] = "scenes"
+    n: Annotated[int, Field(ge=1, le=100_000, description="number of scenes")] = 2000
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    split: Literal["train", "validation", "test"] = "train"
+    side: Annotated[int, Field(ge=32, le=256, description="pixels")] = 64
+    artefact: ArtefactKind = "tag"
+    confounded: Shape = "triangle"
+    strength: Strength = 0.0
+    planting: Literal["confounded", "never", "always"] = "confounded"
+    context: ContextKind = "moon"
+    context_class: Shape = "circle"
+    context_strength: Strength = 0.0
+    distractors: Annotated[float, Field(ge=0, le=1, description="share of pictures with each other kind")] = 1 / 6
+
+
 Source = Annotated[
-    FolderSource | ParquetSource | WebDatasetSource | UploadSource | DemoSource, Field(discriminator="kind")
+    FolderSource | ParquetSource | WebDatasetSource | UploadSource | DemoSource | ScenesSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -176,6 +212,16 @@ class DataService(Protocol):
     )
     def picture(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Binary:
         """Deliver a sample's picture as stored: decoded, rotated upright and re-encoded, without metadata."""
+        ...
+
+    @operation(
+        "GET",
+        "/datasets/{dataset}/samples/{index}/masks/{mask}",
+        right=Right.LOOK,
+        refuses=(UnknownDataset, UnknownSample, UnknownMask),
+    )
+    def mask(self, caller: Caller, dataset: DatasetId, index: SampleIndex, mask: MaskName) -> Binary:
+        """Deliver one of a sample's masks: PNG of the picture's size, one bit a pixel, white inside."""
         ...
 
     @operation(

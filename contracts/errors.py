@@ -111,6 +111,10 @@ class UnknownSample(NotFound):
     remedy = "Sample indices run from 0 to n - 1; `xsys dataset show DATASET` tells n."
 
 
+class UnknownMask(NotFound):
+    remedy = "`masks` of the sample names the masks that it has; only datasets with masks have any."
+
+
 class NoGoodFile(XsysError):
     status = 422
     remedy = "Give a source with at least one readable PNG, JPEG or WebP picture; `rejected` says what was wrong."

@@ -7,13 +7,23 @@ from typing import Annotated
 
 import typer
 
-from contracts.data import DatasetRegistration, DemoSource, FolderSource, ParquetSource, UploadSource, WebDatasetSource
+from contracts.data import (
+    DatasetRegistration,
+    DemoSource,
+    FolderSource,
+    ParquetSource,
+    ScenesSource,
+    UploadSource,
+    WebDatasetSource,
+)
 from contracts.data import Source as DataSource
+from contracts.errors import InvalidRequest
 from orchestration.cli.app import Json, desk
 from orchestration.cli.desk import Desk
 from orchestration.cli.progress import follow
 from orchestration.cli.render import show_json, show_table
 
+BUILT_IN: dict[str, type[DemoSource] | type[ScenesSource]] = {"demo": DemoSource, "scenes": ScenesSource}
 nouns = typer.Typer(no_args_is_help=True, help="Pictures: folders, Parquet files, WebDataset tars, zips.")
 
 
@@ -24,8 +34,8 @@ def attach(app: typer.Typer) -> None:
 
 def source_of(desk: Desk, path: str, *, on_server: bool) -> DataSource:
     """Guess the kind of source from the path; a zip is uploaded first."""
-    if path == "demo":
-        return DemoSource()
+    if path in BUILT_IN:
+        return BUILT_IN[path]()
     place = Path(path)
     if place.suffix == ".zip" and not on_server:
         received = desk.data.upload(desk.caller, place.read_bytes())
@@ -36,18 +46,30 @@ def source_of(desk: Desk, path: str, *, on_server: bool) -> DataSource:
     return WebDatasetSource(path=absolute) if place.suffix == ".tar" else FolderSource(path=absolute)
 
 
+def with_options(source: DataSource, options: list[str]) -> DataSource:
+    """Change fields of a source by `FIELD=VALUE`; the contract checks names and values."""
+    pairs = [option.partition("=") for option in options]
+    unreadable = next((field for field, equals, _ in pairs if not equals), None)
+    if unreadable is not None:
+        raise InvalidRequest(f"`{unreadable}` is not FIELD=VALUE", field="option")
+    return type(source).model_validate({**source.model_dump(), **{field: value for field, _, value in pairs}})
+
+
 @nouns.command("add")
 def add(
     context: typer.Context,
     path: Annotated[
-        str, typer.Argument(help="Folder, .parquet, .tar (WebDataset) or .zip; `demo` for the built-in one.")
+        str, typer.Argument(help="Folder, .parquet, .tar (WebDataset) or .zip; `demo` or `scenes` for a built-in one.")
     ],
     name: Annotated[str | None, typer.Option(help="Name of the dataset; default: the file's or folder's.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="FIELD=VALUE of the source, such as n=500 or strength=0.8; repeatable.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register pictures as a dataset."""
     at = desk(context)
-    source = source_of(at, path, on_server=False)
+    source = with_options(source_of(at, path, on_server=False), option or [])
     registration = DatasetRegistration(name=name or Path(path).stem, source=source)
     job = follow(at, at.jobs.register_dataset(at.caller, registration), quiet=json)
     dataset = at.data.dataset(at.caller, job.result or registration.name)

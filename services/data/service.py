@@ -75,6 +75,12 @@ class Data:
         body = manifest.picture_bytes(index)
         return Binary(body, media_type_of(body), etag=manifest.sample(index).sha256[:24])
 
+    def mask(self, caller: Caller, dataset: str, index: int, mask: str) -> Binary:
+        """Deliver one of a sample's masks."""
+        manifest = self.manifest(caller, dataset)
+        body = manifest.mask_bytes(index, mask)
+        return Binary(body, "image/png", etag=f"{manifest.sample(index).sha256[:24]}-{mask}")
+
     def upload(self, caller: Caller, body: bytes) -> Upload:
         """Receive a zip of pictures; it is checked before it is kept.
 

@@ -13,18 +13,19 @@ from pydantic import JsonValue
 
 from contracts.data import Dataset, DatasetRef, RejectedFile, Sample
 from contracts.errors import NoGoodFile, UnsafePicture
-from services.data.readers.port import Listed, listed
+from services.data.readers.port import Listed, Masked, listed
 from services.data.readers.registry import READERS
 from services.data.repository import publish_dataset
 from services.data.service import Data, digest_of
 from services.kit.keys import sha256_of
+from services.kit.masks import encode_mask
 from services.kit.pictures import Entry, Place, decode_picture, encode_picture, encode_thumbnail, write_manifest
 from services.kit.stages import StageFunction, Work
 
 
 def stages(data: Data) -> tuple[StageFunction, ...]:
     """The stages of this service. All that decides their bytes is in the parts, not in the worker's settings."""
-    return StageFunction("ingest", 1, ingest), StageFunction("manifest", 1, manifest)
+    return StageFunction("ingest", 2, ingest), StageFunction("manifest", 2, manifest)
 
 
 def ingest(work: Work) -> None:
@@ -43,12 +44,14 @@ def ingest(work: Work) -> None:
             try:
                 if isinstance(data, UnsafePicture):
                     raise data
-                picture = decode_picture(data, pixel_limit=pixel_limit)
+                masked = data if isinstance(data, Masked) else Masked(data, {})
+                picture = decode_picture(masked.picture, pixel_limit=pixel_limit)
             except UnsafePicture as refusal:
                 found = RejectedFile(name=entry.name, reason=type(refusal).__name__, detail=refusal.detail)
                 rejected.append(found.model_dump())
             else:
-                good.append(_store(entry, picture, picture_pack, thumbnail_pack))
+                record = _store(entry, picture, picture_pack, thumbnail_pack)
+                good.append({**record, "masks": _store_masks(masked, picture_pack)})
             work.advance(1)
     work.emit_record("fragment", {"good": good, "rejected": rejected})
 
@@ -61,6 +64,7 @@ def _store(entry: Listed, picture: Image.Image, pictures: BinaryIO, thumbnails: 
         "caption": entry.caption,
         "group": entry.group,
         "box": list(entry.box) if entry.box else None,
+        "factors": cast(dict[str, JsonValue], entry.factors),
         # of the pixels: the same picture in another file format is the same picture
         "sha256": hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest(),
         "width": picture.width,
@@ -71,6 +75,16 @@ def _store(entry: Listed, picture: Image.Image, pictures: BinaryIO, thumbnails: 
     pictures.write(encoded)
     thumbnails.write(small)
     return record
+
+
+def _store_masks(masked: Masked, pack: BinaryIO) -> JsonValue:
+    """Write masks behind their picture; name, offset and length of each."""
+    stored: list[JsonValue] = []
+    for name, mask in masked.masks.items():
+        encoded = encode_mask(mask)
+        stored.append([name, pack.tell(), len(encoded)])
+        pack.write(encoded)
+    return stored
 
 
 def manifest(work: Work) -> None:
@@ -106,12 +120,16 @@ def _joined(work: Work) -> tuple[list[Entry], list[dict[str, JsonValue]]]:
         rejected += fragment["rejected"]
         for record in fragment["good"]:
             place, small = record.pop("picture"), record.pop("thumbnail")
-            box = record.pop("box")
+            box, masks = record.pop("box"), record.pop("masks")
             corners = dict(zip(("left", "top", "right", "bottom"), box, strict=True)) if box else None
             index = len(entries)
             earlier = first.setdefault(record["sha256"], index)
-            sample = Sample(index=index, box=corners, duplicate_of=earlier if earlier != index else None, **record)
-            entries.append(Entry(sample, Place(packs[0], *place), Place(packs[1], *small)))
+            sample = Sample(
+                index=index, box=corners, duplicate_of=earlier if earlier != index else None,
+                masks=[mask[0] for mask in masks], **record,
+            )  # fmt: skip
+            of_masks = tuple(Place(packs[0], *mask[1:]) for mask in masks)
+            entries.append(Entry(sample, Place(packs[0], *place), Place(packs[1], *small), of_masks))
     return entries, rejected
 
 

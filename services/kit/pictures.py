@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,9 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from contracts.data import Box, Sample
-from contracts.errors import UnknownSample, UnsafePicture
+from contracts.errors import UnknownMask, UnknownSample, UnsafePicture
 from services.kit.blobs import Blobs
+from services.kit.masks import decode_mask
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXEL_LIMIT = 50_000_000
@@ -61,6 +64,10 @@ SCHEMA = pa.schema(
         ("thumbnails", pa.string()),
         ("thumbnail_offset", pa.int64()),
         ("thumbnail_length", pa.int64()),
+        ("masks", pa.list_(pa.string())),
+        ("mask_offsets", pa.list_(pa.int64())),
+        ("mask_lengths", pa.list_(pa.int64())),
+        ("factors", pa.string()),
     ]
 )
 
@@ -175,11 +182,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Entry:
-    """A sample as the manifest has it."""
+    """A sample as the manifest has it. Its masks lie in the pack of its picture, in the order of `sample.masks`."""
 
     sample: Sample
     picture: Place
     thumbnail: Place
+    masks: tuple[Place, ...] = ()
 
 
 def write_manifest(path: Path, entries: Sequence[Entry]) -> None:
@@ -192,7 +200,7 @@ def write_manifest(path: Path, entries: Sequence[Entry]) -> None:
 def _row(entry: Entry) -> dict[str, object]:
     sample, box = entry.sample, entry.sample.box
     return {
-        **sample.model_dump(exclude={"box"}),
+        **sample.model_dump(exclude={"box", "factors"}),
         "box": [box.left, box.top, box.right, box.bottom] if box else None,
         "pictures": entry.picture.pack,
         "picture_offset": entry.picture.offset,
@@ -200,6 +208,9 @@ def _row(entry: Entry) -> dict[str, object]:
         "thumbnails": entry.thumbnail.pack,
         "thumbnail_offset": entry.thumbnail.offset,
         "thumbnail_length": entry.thumbnail.length,
+        "mask_offsets": [place.offset for place in entry.masks],
+        "mask_lengths": [place.length for place in entry.masks],
+        "factors": json.dumps(sample.factors, sort_keys=True) if sample.factors else None,
     }
 
 
@@ -207,9 +218,12 @@ class Manifest:
     """The samples of a dataset, in order, with their pictures and thumbnails."""
 
     def __init__(self, table: pa.Table, blobs: Blobs) -> None:
-        self._columns = {name: table.column(name).to_pylist() for name in SCHEMA.names}
-        self._blobs = blobs
         self.n = table.num_rows
+        there = set(table.column_names)  # a manifest may be older than the last columns
+        self._columns: dict[str, list[Any]] = {
+            name: table.column(name).to_pylist() if name in there else [None] * self.n for name in SCHEMA.names
+        }
+        self._blobs = blobs
 
     @classmethod
     def load(cls, path: Path, blobs: Blobs) -> Manifest:
@@ -224,10 +238,12 @@ class Manifest:
     def sample(self, index: int) -> Sample:
         """Describe one sample. Raises `UnknownSample`."""
         self._require(index)
-        fields = {name: self._columns[name][index] for name in Sample.model_fields if name != "box"}
-        box = self._columns["box"][index]
-        corners = dict(zip(("left", "top", "right", "bottom"), box, strict=True)) if box else None
-        return Sample(**fields, box=Box(**corners) if corners else None)
+        fields = {name: self._columns[name][index] for name in Sample.model_fields}
+        if fields["box"]:
+            fields["box"] = Box(**dict(zip(("left", "top", "right", "bottom"), fields["box"], strict=True)))
+        fields["masks"] = fields["masks"] or []
+        fields["factors"] = json.loads(fields["factors"]) if fields["factors"] else {}
+        return Sample(**fields)
 
     def labels(self) -> list[str | None]:
         """The label of every sample."""
@@ -253,11 +269,28 @@ class Manifest:
         """A sample's thumbnail, WebP. Raises `UnknownSample`, `CorruptArtifact`."""
         return self._bytes(index, "thumbnails", "thumbnail")
 
+    def mask_bytes(self, index: int, mask: str) -> bytes:
+        """One of a sample's masks as stored, PNG. Raises `UnknownSample`, `UnknownMask`, `CorruptArtifact`."""
+        names = self._columns["masks"][self._require(index)] or []
+        if mask not in names:
+            raise UnknownMask(f"sample {index} has no mask {mask}", field="mask", masks=names)
+        place = names.index(mask)
+        offset, length = (self._columns[f"mask_{what}s"][index][place] for what in ("offset", "length"))
+        return self._read(self._columns["pictures"][index], offset, length)
+
+    def mask(self, index: int, mask: str) -> np.ndarray:
+        """One of a sample's masks; [height, width] bool, True inside."""
+        return decode_mask(self.mask_bytes(index, mask))
+
     def _bytes(self, index: int, pack: str, kind: str) -> bytes:
         self._require(index)
-        with self._blobs.open(self._columns[pack][index]).open("rb") as file:
-            file.seek(self._columns[f"{kind}_offset"][index])
-            return file.read(self._columns[f"{kind}_length"][index])
+        offset, length = self._columns[f"{kind}_offset"][index], self._columns[f"{kind}_length"][index]
+        return self._read(self._columns[pack][index], offset, length)
+
+    def _read(self, pack: str, offset: int, length: int) -> bytes:
+        with self._blobs.open(pack).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
 
     def picture(self, index: int) -> Image.Image:
         """A sample's picture, decoded."""

@@ -100,6 +100,7 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.sample": ({"dataset": "d_1", "index": 1}, SAMPLE),
     "data.thumbnail": ({"dataset": "d_1", "index": 1}, Binary(b"\x00webp", "image/webp", "e1")),
     "data.picture": ({"dataset": "d_1", "index": 1}, Binary(b"\x89png", "image/png", None)),
+    "data.mask": ({"dataset": "d_1", "index": 1, "mask": "object"}, Binary(b"\x89png", "image/png", "e2")),
     "data.upload": ({"body": b"PK\x03\x04" * 1000}, data.Upload(upload=SHA, bytes=4000, entries=1)),
     "model.models": ({"limit": 1}, Page(items=[MODEL])),
     "model.model": ({"model": "m_1"}, MODEL),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydantic import JsonValue
 
+from contracts.data import Factor
 from contracts.errors import UnreadableSource, UnsafePicture
 
 LONGEST_CAPTION = 2000
@@ -29,6 +31,7 @@ class Listed:
     caption: str | None = None
     group: str | None = None
     box: tuple[int, int, int, int] | None = None
+    factors: dict[str, Factor] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, JsonValue]:
         """Dump for a part's spec."""
@@ -44,7 +47,15 @@ class Listing:
     title: str
 
 
-Read = Callable[[Iterable[Listed]], Iterator[bytes | UnsafePicture]]  # a refusal stands for an unreadable entry
+@dataclass(frozen=True)
+class Masked:
+    """The bytes of a picture, and masks of its size by name, [height, width] bool."""
+
+    picture: bytes
+    masks: dict[str, np.ndarray]
+
+
+Read = Callable[[Iterable[Listed]], Iterator[bytes | Masked | UnsafePicture]]  # a refusal: the entry is unreadable
 
 
 def words(value: object) -> str | None:
