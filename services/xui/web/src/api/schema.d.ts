@@ -108,6 +108,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datasets/{dataset}/samples/{index}/masks/{mask}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Deliver one of a sample's masks: PNG of the picture's size, one bit a pixel, white inside
+         * @description Deliver one of a sample's masks: PNG of the picture's size, one bit a pixel, white inside
+         */
+        get: operations["data_mask"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datasets/{dataset}/samples/{index}/picture": {
         parameters: {
             query?: never;
@@ -784,7 +804,7 @@ export interface components {
             /** Name */
             name: string;
             /** Source */
-            source: components["schemas"]["FolderSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["WebDatasetSource"] | components["schemas"]["UploadSource"] | components["schemas"]["DemoSource"];
+            source: components["schemas"]["FolderSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["WebDatasetSource"] | components["schemas"]["UploadSource"] | components["schemas"]["DemoSource"] | components["schemas"]["ScenesSource"];
         };
         /**
          * DemoSource
@@ -1345,6 +1365,8 @@ export interface components {
         /**
          * Sample
          * @description One picture of a dataset. `index` is its position; `group` names the source photo if several share one.
+         *
+         *     `masks` names the pixel masks that come with it; `factors` is what is known to vary in it, by name.
          */
         Sample: {
             /** Index */
@@ -1366,6 +1388,18 @@ export interface components {
             height: number;
             /** Duplicate Of */
             duplicate_of?: number | null;
+            /**
+             * Masks
+             * @default []
+             */
+            masks: string[];
+            /**
+             * Factors
+             * @default {}
+             */
+            factors: {
+                [key: string]: string | boolean | number;
+            };
         };
         /**
          * SampleTerm
@@ -1384,6 +1418,89 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * ScenesSource
+         * @description Generated scenes with captions, factors and exact pixel masks; the class is the shape of the object.
+         *
+         *     An artefact is confounded with one class and a context thing with another. A strength is the correlation (phi)
+         *     between the cue and its class: 0 independent, 1 always and only there; the cue is equally common at every strength.
+         */
+        ScenesSource: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "scenes";
+            /**
+             * N
+             * @description number of scenes
+             * @default 2000
+             */
+            n: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Split
+             * @default train
+             * @enum {string}
+             */
+            split: "train" | "validation" | "test";
+            /**
+             * Side
+             * @description pixels
+             * @default 64
+             */
+            side: number;
+            /**
+             * Artefact
+             * @default tag
+             * @enum {string}
+             */
+            artefact: "tag" | "watermark" | "border";
+            /**
+             * Confounded
+             * @default triangle
+             * @enum {string}
+             */
+            confounded: "circle" | "square" | "triangle" | "star" | "cross" | "ring";
+            /**
+             * Strength
+             * @default 0
+             */
+            strength: number;
+            /**
+             * Planting
+             * @default confounded
+             * @enum {string}
+             */
+            planting: "confounded" | "never" | "always";
+            /**
+             * Context
+             * @default moon
+             * @enum {string}
+             */
+            context: "bar" | "moon" | "chevron" | "grid";
+            /**
+             * Context Class
+             * @default circle
+             * @enum {string}
+             */
+            context_class: "circle" | "square" | "triangle" | "star" | "cross" | "ring";
+            /**
+             * Context Strength
+             * @default 0
+             */
+            context_strength: number;
+            /**
+             * Distractors
+             * @description share of pictures with each other kind
+             * @default 0.16666666666666666
+             */
+            distractors: number;
         };
         /**
          * SearchHit
@@ -2190,6 +2307,101 @@ export interface operations {
                 };
             };
             /** @description UnknownDataset, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    data_mask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`d_...`) or name of a dataset */
+                dataset: string;
+                index: number;
+                mask: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownMask, UnknownSample */
             404: {
                 headers: {
                     [name: string]: unknown;
