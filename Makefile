@@ -39,6 +39,7 @@ serve: install  ## serve the UI and the API on 127.0.0.1:8000
 
 test: $(VENV)/.installed-dev  ## run the whole suite
 	@deploy/ensure-chromium
+	@deploy/ensure-servers
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev  ## formatting, lint, types, import directions

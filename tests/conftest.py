@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.servers import PostgreSql, Redis, free_port, start_postgresql, start_redis
 
 CI = os.environ.get("CI") == "true"
 CROPS = 110
@@ -68,10 +69,18 @@ class Server:
         return self.installation.json("token", "create", "tests")["secret"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """A PostgreSQL cluster for the whole run; every test takes a database of its own."""
+    with start_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """A Redis server for the whole run."""
+    with start_redis() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from contracts.base import Caller
 from contracts.governance import Role
@@ -18,7 +17,7 @@ from orchestration.governance.rows import (
     UserRow,
     WorkspaceRow,
 )
-from services.kit.db import ReadSession, Table, WriteSession
+from services.kit.db import ReadSession, WriteSession
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,6 @@ class Member:
     name: str
     workspace: str
     role: Role
-
-
-def insert_if_absent(db: WriteSession, row: type[Table], **values: object) -> None:
-    """Insert unless a row with this key is there; two processes may do so at once."""
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
-    db.execute(dialect.insert(row).values(**values).on_conflict_do_nothing())
 
 
 def member(db: ReadSession, workspace: str, user: str) -> Member | None:

@@ -31,7 +31,7 @@ from orchestration.governance.rows import (
     UserRow,
     WorkspaceRow,
 )
-from services.kit.db import Database
+from services.kit.db import Database, insert_if_absent
 from services.kit.logging import logger
 from services.kit.settings import Settings
 from services.kit.tokens import is_token, load_token_key, make_token
@@ -223,7 +223,7 @@ class Governance:
         """Make a user with a role in a workspace, and the workspace if it is new; return the user's id."""
         user, now = f"u_{secrets.token_hex(8)}", self._clock()
         with self._database.writing() as db:
-            repository.insert_if_absent(db, WorkspaceRow, id=workspace, name=workspace, created_at=now)
+            insert_if_absent(db, WorkspaceRow, id=workspace, name=workspace, created_at=now)
             db.add(UserRow(id=user, name=name, created_at=now))
             db.flush()
             db.add(MembershipRow(workspace=workspace, user=user, role=role))
@@ -235,11 +235,9 @@ class Governance:
                 return
         now = self._clock()
         with self._database.writing() as db:
-            repository.insert_if_absent(db, WorkspaceRow, id=DEFAULT_WORKSPACE, name=DEFAULT_WORKSPACE, created_at=now)
-            repository.insert_if_absent(db, UserRow, id=OPERATOR_USER, name=OPERATOR_USER, created_at=now)
-            repository.insert_if_absent(
-                db, MembershipRow, workspace=DEFAULT_WORKSPACE, user=OPERATOR_USER, role=Role.ADMIN
-            )
+            insert_if_absent(db, WorkspaceRow, id=DEFAULT_WORKSPACE, name=DEFAULT_WORKSPACE, created_at=now)
+            insert_if_absent(db, UserRow, id=OPERATOR_USER, name=OPERATOR_USER, created_at=now)
+            insert_if_absent(db, MembershipRow, workspace=DEFAULT_WORKSPACE, user=OPERATOR_USER, role=Role.ADMIN)
 
 
 def _caller(found: Member, rights: frozenset[Right]) -> Caller:

@@ -10,8 +10,8 @@ from typing import Self
 from contracts.errors import Cancelled, LeaseLost, XsysError
 from orchestration.jobs.failpoints import Failpoints
 from orchestration.jobs.moves import Claim, try_move
-from orchestration.jobs.repository import cancel_wanted, touch
-from services.kit.db import Database, db_now
+from orchestration.jobs.repository import cancel_wanted, lock_job_of, touch
+from services.kit.db import TRANSIENT, Database, db_now
 from services.kit.logging import logger
 from services.kit.settings import Settings
 
@@ -84,19 +84,18 @@ class Lease:
             written, renewed = done, now
 
     def _renew(self, done: int, *, progressed: bool) -> bool:
-        from sqlalchemy.exc import OperationalError
-
         values: dict[str, object] = {"lease_until": db_now() + self._settings.lease.total_seconds(), "progress": done}
         if progressed:
             values["progress_at"] = db_now()
         try:
             with self._database.writing() as db:
+                lock_job_of(db, self._claim.part)
                 held = try_move(db, "renew", self._claim, **values)
                 if held and progressed:
                     touch(db, self._job)
                 self._cancelled = self._cancelled or cancel_wanted(db, self._claim.part)
-        except OperationalError as error:  # a busy or full database: the lease outlives a few failed renewals
-            log.warning("lease.not_renewed", part=self._claim.part, reason=str(error.orig))
+        except TRANSIENT as error:  # a busy, full or restarting database: the lease outlives a few failed renewals
+            log.warning("lease.not_renewed", part=self._claim.part, reason=str(error)[:200])
             return True
         return held
 

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import OperationalError
 
 from contracts.jobs import State
 from orchestration.jobs.bell import MOST_RINGS, Bell, unit_of_work
@@ -15,7 +14,7 @@ from orchestration.jobs.moves import Claim, try_move
 from orchestration.jobs.progression import finish_stage, start_stage
 from orchestration.jobs.rows import GuardRow, JobRow, PartRow, StageRow
 from services.kit.blobs import Blobs
-from services.kit.db import Database, WriteSession, db_now
+from services.kit.db import TRANSIENT, Database, WriteSession, db_now, insert_if_absent
 from services.kit.logging import logger
 from services.kit.settings import Settings
 
@@ -59,8 +58,8 @@ class Reaper:
         while not self._ended.wait(self._period):
             try:
                 self.round()
-            except OperationalError as error:  # a busy database: the next round does it
-                log.warning("reaper.round_failed", reason=str(error.orig))
+            except TRANSIENT as error:  # a busy or restarting database: the next round does it
+                log.warning("reaper.round_failed", reason=str(error)[:200])
 
     def round(self) -> Reaped:
         """Do one round, if this process has the duty."""
@@ -88,22 +87,22 @@ class Reaper:
         )
         if taken.rowcount == 1:  # type: ignore[attr-defined]
             return True
-        if db.get(GuardRow, DUTY) is not None:
-            return False
-        db.add(GuardRow(name=DUTY, holder=self._name, until=0.0))
-        db.flush()
-        db.execute(update(GuardRow).where(GuardRow.name == DUTY).values(until=until))
-        return True
+        if db.get(GuardRow, DUTY) is None:
+            insert_if_absent(db, GuardRow, name=DUTY, holder=self._name, until=until)
+            return db.scalar(select(GuardRow.holder).where(GuardRow.name == DUTY)) == self._name
+        return False
 
     def _expired(self, db: WriteSession) -> list[str]:
         query = select(PartRow.id).where(PartRow.state == State.RUNNING, PartRow.lease_until < db_now())
-        parts = db.scalars(query.limit(MOST_PARTS)).all()
+        query = query.order_by(PartRow.id).limit(MOST_PARTS).with_for_update(skip_locked=True)
+        parts = db.scalars(query).all()  # a part that is locked is being renewed or published at this moment
         queued = {"queued_at": db_now(), "rung_at": db_now(), "progress": 0}
         return [part for part in parts if try_move(db, "requeue", Claim(part, ""), **queued)]
 
     def _unheard(self, db: WriteSession) -> list[str]:
         query = select(PartRow.id).where(PartRow.state == State.QUEUED, PartRow.rung_at < db_now() - 3 * self._period)
-        parts = list(db.scalars(query.order_by(PartRow.queued_at, PartRow.id).limit(MOST_RINGS)))
+        query = query.order_by(PartRow.queued_at, PartRow.id).limit(MOST_RINGS)
+        parts = list(db.scalars(query.with_for_update(skip_locked=True)))
         db.execute(update(PartRow).where(PartRow.id.in_(parts)).values(rung_at=db_now()))
         return parts
 
@@ -118,7 +117,7 @@ class Reaper:
             .where(StageRow.state == State.RUNNING, ~open_parts.exists())
         )
         queued: list[str] = []
-        stuck = db.execute(query.limit(50)).all()
+        stuck = db.execute(query.order_by(StageRow.id).limit(50).with_for_update(skip_locked=True)).all()
         for stage, job in stuck:
             following = finish_stage(db, job, stage)
             if following is not None:

@@ -64,9 +64,10 @@ def insert_job(db: WriteSession, caller: Caller, plan: JobPlan, *, idempotency_k
     return job
 
 
-def visible_job(db: ReadSession, caller: Caller, job: str) -> JobRow:
-    """Return a job of the caller's workspace; any other is unknown."""
-    row = db.scalar(select(JobRow).where(JobRow.id == job, JobRow.workspace == caller.workspace))
+def visible_job(db: ReadSession, caller: Caller, job: str, *, lock: bool = False) -> JobRow:
+    """Return a job of the caller's workspace; any other is unknown. `lock`: nobody else changes it meanwhile."""
+    query = select(JobRow).where(JobRow.id == job, JobRow.workspace == caller.workspace)
+    row = db.scalar(query.with_for_update() if lock else query)
     if row is None:
         raise UnknownJob(f"there is no job {job}", field="job")
     return row
@@ -185,6 +186,17 @@ def _stage_of(row: StageRow, total: Sum, now: float) -> Stage:
 def touch(db: WriteSession, job: str, **values: object) -> None:
     """Change a job's row and raise its version, so that watchers look again."""
     db.execute(update(JobRow).where(JobRow.id == job).values(version=JobRow.version + 1, **values))
+
+
+def lock_job_of(db: WriteSession, part: str) -> None:
+    """Lock the row of a part's job. Whoever changes parts does so first: then no two can wait for each other."""
+    query = (
+        select(JobRow.id)
+        .join(StageRow, StageRow.job == JobRow.id)
+        .join(PartRow, PartRow.stage == StageRow.id)
+        .where(PartRow.id == part)
+    )
+    db.execute(query.with_for_update(of=JobRow))
 
 
 def claim_part(db: WriteSession, part: str, worker: str, lease: float) -> Claim | None:

@@ -8,9 +8,11 @@ import re
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from contracts.base import ArtifactKey
 from contracts.errors import Cancelled, LeaseLost, StaleArtifact, XsysError
@@ -20,17 +22,18 @@ from orchestration.jobs.failpoints import Failpoints
 from orchestration.jobs.lease import Draining, Lease
 from orchestration.jobs.moves import Claim, try_move
 from orchestration.jobs.progression import part_is_over, start_stage
-from orchestration.jobs.repository import claim_part, job_of_part, next_queued
+from orchestration.jobs.repository import claim_part, job_of_part, lock_job_of, next_queued
 from orchestration.jobs.rows import JobRow, PartRow
 from services.kit.artifacts import Artifact, find_artifacts, record_artifact
 from services.kit.blobs import Blobs
-from services.kit.db import Database, WriteSession, db_now
+from services.kit.db import Database, WriteSession, db_now, patiently
 from services.kit.logging import logger
 from services.kit.settings import Settings
 from services.kit.stages import StageRegistry, Work
 
 log = logger(__name__)
 OURS = Path(__file__).parents[2]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,19 @@ class Runner:
         following: str | None = part
         while following is not None and not self.draining.is_set():
             self.run(following)
-            with self.database.reading() as db:
-                following = next_queued(db)
+            following = self._patiently(self._next)
+
+    def _next(self) -> str | None:
+        with self.database.reading() as db:
+            return next_queued(db)
+
+    def _patiently(self, transaction: Callable[[], Answer]) -> Answer:
+        """Outlast a restart of the database: a lease holds as long, so nothing is lost by waiting."""
+        return patiently(transaction, seconds=self.settings.lease.total_seconds())
 
     def run(self, part: str) -> bool:
         """Run a part if it is free; tell whether it was published by this call."""
-        assignment = self._claim(part)
+        assignment = self._patiently(lambda: self._claim(part))
         if assignment is None:
             return False
         lease = Lease(
@@ -104,22 +114,29 @@ class Runner:
             with lease:
                 work = self._compute(assignment, lease)
                 self.failpoints.hit("part.before_publish")
-                return self._publish(assignment, work)
+                self.failpoints.hit("publish.before_commit")
+                self._patiently(lambda: self._publish(assignment, work))
+            self.failpoints.hit("publish.after_commit")
+            log.info("part.published", part=part, fence=assignment.claim.fence)
+            return True
         except LeaseLost as lost:
             log.warning("part.lease_lost", part=part, fence=assignment.claim.fence, detail=lost.detail)
         except Draining:
-            self._give_back(assignment)
+            self._patiently(lambda: self._give_back(assignment))
         except Cancelled:
-            self._end(assignment, "stop", None)
+            self._patiently(lambda: self._end(assignment, "stop", None))
         except XsysError as refusal:
-            self._end(assignment, "fail", _failure_of(refusal, part))
+            failure = _failure_of(refusal, part)
+            self._patiently(lambda: self._end(assignment, "fail", failure))
         except Exception as error:  # a bug of ours or of a library: retried, then told with its place
-            self._retry_or_fail(assignment, error)
+            reason = error
+            self._patiently(lambda: self._retry_or_fail(assignment, reason))
         return False
 
     def _claim(self, part: str) -> Assignment | None:
         with unit_of_work(self.database, self.bell) as transaction:
             db = transaction.db
+            lock_job_of(db, part)
             claim = claim_part(db, part, self.worker, self.settings.lease.total_seconds())
             if claim is None:
                 return None
@@ -167,10 +184,10 @@ class Runner:
         self.moved = time.monotonic()
         lease.tick(units)
 
-    def _publish(self, assignment: Assignment, work: Work) -> bool:
-        self.failpoints.hit("publish.before_commit")
+    def _publish(self, assignment: Assignment, work: Work) -> None:
         with unit_of_work(self.database, self.bell) as transaction:
             db = transaction.db
+            lock_job_of(db, assignment.claim.part)
             if not try_move(db, "publish", assignment.claim, progress=PartRow.units, progress_at=db_now()):
                 raise LeaseLost(f"{assignment.claim.part} was taken over", part=assignment.claim.part)
             for name, blob in work.emitted.items():
@@ -185,9 +202,6 @@ class Runner:
                 job.result = work.result
                 db.flush()
             transaction.queued += self._over(db, job, assignment.claim.part, done=True)
-        self.failpoints.hit("publish.after_commit")
-        log.info("part.published", part=assignment.claim.part, fence=assignment.claim.fence)
-        return True
 
     def _over(self, db: WriteSession, job: JobRow, part: str, *, done: bool) -> list[str]:
         stage, _ = job_of_part(db, part)
@@ -198,6 +212,7 @@ class Runner:
         values = {} if failure is None else {"failure": failure.model_dump_json()}
         with unit_of_work(self.database, self.bell) as transaction:
             db = transaction.db
+            lock_job_of(db, assignment.claim.part)
             if try_move(db, move, assignment.claim, **values):
                 _, job = job_of_part(db, assignment.claim.part)
                 transaction.queued += self._over(db, job, assignment.claim.part, done=False)
@@ -208,6 +223,7 @@ class Runner:
             values: dict[str, object] = {"queued_at": db_now(), "rung_at": db_now(), "progress": 0}
             if not again:
                 values["attempt"] = PartRow.attempt - 1  # a drained worker is not the part's fault
+            lock_job_of(transaction.db, assignment.claim.part)
             if try_move(transaction.db, "give_back", assignment.claim, **values):
                 transaction.queued.append(assignment.claim.part)
 

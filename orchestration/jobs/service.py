@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from sqlalchemy.exc import IntegrityError
+
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State
@@ -47,6 +49,14 @@ class Jobs:
         ------
         IdempotencyConflict : the key was used with another body.
         """
+        try:
+            return self._submit(caller, plan, idempotency_key, body_hash)
+        except IntegrityError:
+            if idempotency_key is None:
+                raise
+            return self._submit(caller, plan, idempotency_key, body_hash)  # somebody was faster: theirs is found now
+
+    def _submit(self, caller: Caller, plan: JobPlan, idempotency_key: str | None, body_hash: str) -> Job:
         with unit_of_work(self.database, self.bell) as transaction:
             db = transaction.db
             if idempotency_key is not None:
@@ -81,7 +91,7 @@ class Jobs:
     def cancel(self, caller: Caller, job: str) -> Job:
         """Ask a job to stop; an ended one stays as it is."""
         with self.database.writing() as db:
-            row = visible_job(db, caller, job)
+            row = visible_job(db, caller, job, lock=True)
             if row.state not in ENDED:
                 cancel_job(db, row)
         return self.job(caller, job)
@@ -94,7 +104,7 @@ class Jobs:
         JobNotRetryable : it is running, or done.
         """
         with unit_of_work(self.database, self.bell) as transaction:
-            row = visible_job(transaction.db, caller, job)
+            row = visible_job(transaction.db, caller, job, lock=True)
             if row.state not in (State.FAILED, State.CANCELLED):
                 raise JobNotRetryable(f"the job is {row.state}", field="job", state=row.state)
             first = reopen_job(transaction.db, row)

@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from pydantic import SecretStr
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from orchestration.jobs.bell import CeleryBell, unit_of_work
 from orchestration.jobs.celery_app import forget_processed
 from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.workers import DEFAULT_WIRING, ages, holds_parts, release_parts_of, worker_name
 from services.kit.blobs import Blobs
-from services.kit.db import Database
+from services.kit.db import TRANSIENT, Database
 from services.kit.logging import logger
 from services.kit.settings import PREFIX, Settings
 
@@ -65,7 +65,7 @@ def heartbeat_age(settings: Settings) -> float | None:
     try:
         with database.reading() as db:
             return min((age for _, age in ages(db)), default=None)
-    except OperationalError:
+    except (OperationalError, ProgrammingError):
         return None  # no schema yet, hence no worker
     finally:
         database.close()
@@ -130,8 +130,8 @@ class Supervisor:
         while not self._ended.wait(LOOK_SECONDS):
             try:
                 self._look()
-            except OperationalError as error:  # a busy database: look again in a moment
-                log.warning("supervisor.look_failed", reason=str(error.orig))
+            except TRANSIENT as error:  # a busy or restarting database: look again in a moment
+                log.warning("supervisor.look_failed", reason=str(error)[:200])
 
     def _look(self) -> None:
         if self.child is None:

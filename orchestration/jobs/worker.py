@@ -21,7 +21,7 @@ from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.runner import Runner
 from orchestration.jobs.workers import DEFAULT_WIRING, beat, sign_off, worker_name
 from services.kit.blobs import Blobs
-from services.kit.db import Database
+from services.kit.db import TRANSIENT, Database
 from services.kit.logging import configure_logging, logger
 from services.kit.settings import Settings, load_settings
 from services.kit.stages import StageRegistry
@@ -70,8 +70,6 @@ class Pulse:
         sign_off(self._database, self._worker)
 
     def _run(self) -> None:
-        from sqlalchemy.exc import OperationalError
-
         while not self._ended.wait(self._period):
             if self._parent is not None and os.getppid() != self._parent:
                 log.warning("worker.parent_died", parent=self._parent)
@@ -81,8 +79,8 @@ class Pulse:
             if (self.working and not stalled) or time.monotonic() - self.turned < LOOP_SILENCE_SECONDS:
                 try:
                     beat(self._database, self._worker)
-                except OperationalError as error:  # a busy database: the next beat comes in two seconds
-                    log.warning("worker.beat_failed", reason=str(error.orig))
+                except TRANSIENT as error:  # a busy or restarting database: the next beat comes in two seconds
+                    log.warning("worker.beat_failed", reason=str(error)[:200])
 
 
 def find_wiring(path: str) -> Callable[[Settings], WorkerWiring]:

@@ -9,7 +9,7 @@ from sqlalchemy import and_, or_, select
 from contracts.data import Dataset, Upload
 from contracts.errors import Conflict, UnknownDataset, UnreadableSource
 from services.data.rows import DatasetRow, UploadRow
-from services.kit.db import ReadSession, WriteSession
+from services.kit.db import ReadSession, WriteSession, upsert
 
 
 def dataset_row(db: ReadSession, workspace: str, dataset: str) -> DatasetRow:
@@ -66,11 +66,9 @@ def require_free_name(db: ReadSession, workspace: str, name: str, dataset: str) 
 
 def record_upload(db: WriteSession, workspace: str, upload: Upload) -> None:
     """Remember that a workspace sent an archive."""
-    db.merge(
-        UploadRow(
-            workspace=workspace, blob=upload.upload, bytes=upload.bytes, entries=upload.entries,
-            created_at=datetime.now(UTC),
-        )
+    upsert(
+        db, UploadRow, workspace=workspace, blob=upload.upload, bytes=upload.bytes, entries=upload.entries,
+        created_at=datetime.now(UTC),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from contracts.base import ArtifactKey
 from contracts.errors import StaleArtifact
-from services.kit.db import ReadSession, Table, Utc, WriteSession
+from services.kit.db import ReadSession, Table, Utc, WriteSession, upsert
 
 
 class ArtifactRow(Table):
@@ -70,18 +70,18 @@ def the_artifact(db: ReadSession, workspace: str, key: str) -> Artifact:
 
 def record_artifact(db: WriteSession, workspace: str, artifact: Artifact, inputs: Mapping[str, str]) -> None:
     """Write an artifact row and its lineage. The same key again, with newly computed bytes, replaces the row."""
-    db.merge(
-        ArtifactRow(
-            workspace=workspace,
-            key=artifact.key,
-            kind=artifact.kind,
-            blob=artifact.blob,
-            size=artifact.size,
-            created_at=datetime.now(UTC),
-        )
+    upsert(
+        db,
+        ArtifactRow,
+        workspace=workspace,
+        key=artifact.key,
+        kind=artifact.kind,
+        blob=artifact.blob,
+        size=artifact.size,
+        created_at=datetime.now(UTC),
     )
-    for role, key in inputs.items():
-        db.merge(LineageRow(workspace=workspace, key=artifact.key, role=role, input=key))
+    for role, key in sorted(inputs.items()):
+        upsert(db, LineageRow, workspace=workspace, key=artifact.key, role=role, input=key)
 
 
 def forget_artifacts(db: WriteSession, workspace: str, keys: Iterable[str]) -> None:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float, TypeDecorator
+
+Answer = TypeVar("Answer")
+
+POOL = {"pool_size": 40, "max_overflow": 10}  # as many as the gateway has threads
+STATEMENT_SECONDS = 5.0
+IDLE_IN_TRANSACTION_SECONDS = 30.0
+CONNECT_SECONDS = 3
+TRANSIENT = (OperationalError, InterfaceError, PoolTimeout)  # locked, gone, restarting, or chosen to end a deadlock
 
 CONVENTION = {
     "ix": "ix_%(column_0_N_label)s",
@@ -60,7 +74,8 @@ def _sqlite_now(element: db_now, compiler: SQLCompiler, **_: object) -> str:
 
 @compiles(db_now, "postgresql")
 def _postgresql_now(element: db_now, compiler: SQLCompiler, **_: object) -> str:
-    return "extract(epoch from clock_timestamp())"  # now() would be the start of the transaction
+    # now() would be the start of the transaction; extract alone is numeric, which Python reads as Decimal
+    return "extract(epoch from clock_timestamp())::double precision"
 
 
 class ReadSession(Session):
@@ -81,7 +96,9 @@ class Database:
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", busy_seconds, query_only=False)
             self._reader = _sqlite_engine(url, "BEGIN", busy_seconds, query_only=True)
         else:
-            self._writer = self._reader = create_engine(url, pool_pre_ping=True, pool_size=40, max_overflow=10)
+            self._writer = _postgresql_engine(url)
+            # one consistent view per transaction, as SQLite gives; both share the pool
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @property
     def engine(self) -> Engine:
@@ -106,8 +123,49 @@ class Database:
         self._reader.dispose()
 
 
+def insert_if_absent(db: WriteSession, row: type[Table], **values: object) -> None:
+    """Insert unless a row with this key is there; two processes may do so at once."""
+    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
+    db.execute(dialect.insert(row).values(**values).on_conflict_do_nothing())
+
+
+def upsert(db: WriteSession, row: type[Table], **values: object) -> None:
+    """Insert, or replace the row with the same primary key; two processes may do so at once."""
+    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
+    key = [column.name for column in row.__table__.primary_key]
+    kept = {name: value for name, value in values.items() if name not in key}
+    statement = dialect.insert(row).values(**values)
+    if kept:
+        db.execute(statement.on_conflict_do_update(index_elements=key, set_=kept))
+    else:
+        db.execute(statement.on_conflict_do_nothing())
+
+
+def patiently(attempt: Callable[[], Answer], *, seconds: float) -> Answer:
+    """Repeat a whole transaction while the database is gone or busy; after `seconds` its error is raised.
+
+    For offline work only: whoever waits for an answer is told 503 instead.
+    """
+    limit, pause = time.monotonic() + seconds, 0.05
+    while True:
+        try:
+            return attempt()
+        except TRANSIENT:
+            if time.monotonic() + pause > limit:
+                raise
+        time.sleep(random.uniform(0.5, 1.0) * pause)
+        pause = min(2.0, 2 * pause)
+
+
+def _postgresql_engine(url: str) -> Engine:
+    limits = f"-c statement_timeout={int(STATEMENT_SECONDS * 1000)}"
+    limits += f" -c idle_in_transaction_session_timeout={int(IDLE_IN_TRANSACTION_SECONDS * 1000)}"
+    arguments = {"options": limits, "connect_timeout": CONNECT_SECONDS, "application_name": "xsys"}
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments, **POOL)
+
+
 def _sqlite_engine(url: str, begin: str, busy_seconds: float, *, query_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False}, pool_size=40, max_overflow=10)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, **POOL)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -54,7 +54,11 @@ class Settings(BaseSettings):
     @property
     def resolved_database_url(self) -> str:
         """The database in use."""
-        return self.database_url or f"sqlite:///{(self.home / 'xsys.sqlite').absolute()}"
+        url = self.database_url or f"sqlite:///{(self.home / 'xsys.sqlite').absolute()}"
+        for scheme in ("postgresql://", "postgres://"):
+            if url.startswith(scheme):  # as providers write it; the driver is ours to choose
+                return "postgresql+psycopg://" + url.removeprefix(scheme)
+        return url
 
     @property
     def blob_folder(self) -> Path:

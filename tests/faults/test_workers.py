@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+import pytest
 from sqlalchemy import select
 
 from contracts.jobs import State
@@ -19,6 +20,11 @@ from tests.jobs.conftest import marks, until, worker
 from tests.jobs.tiny import ME, build, hash_plan, poison_plan
 
 TINY = "tests.jobs.tiny:build"
+
+
+@pytest.fixture
+def database_url() -> None:
+    """Embedded mode: SQLite in the data folder."""
 
 
 def blobs_of(wiring):

@@ -21,10 +21,20 @@ from tests.jobs.tiny import Wiring, build
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Run a test on both databases; None is SQLite in the data folder."""
+    if request.param == "sqlite":
+        return None
+    url: str = request.getfixturevalue("postgresql").new_database()
+    return url
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, database_url: str | None) -> Settings:
     return Settings(
         home=tmp_path / "home",
+        database_url=database_url,
         heartbeat=timedelta(seconds=0.3),
         lease=timedelta(seconds=1),
         reaper_period=timedelta(seconds=0.3),

@@ -173,3 +173,39 @@ def test_a_watcher_sees_every_version_once_and_resumes_where_it_stopped(wiring, 
 def test_two_thousand_parts_are_submitted_with_few_bells(wiring, quiet, tmp_path):
     quiet.submit(ME, hash_plan(tmp_path / "log", parts=2000), body_hash="a")
     assert len(quiet.bell.rung) <= 8
+
+
+def test_two_requests_with_one_key_at_the_same_moment_make_one_job(quiet, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    plan = hash_plan(tmp_path / "log", parts=2)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: quiet.submit(ME, plan, idempotency_key="k", body_hash="a").id, range(8)))
+    assert len(set(made)) == 1
+
+
+def test_the_last_two_parts_of_a_stage_published_at_once_start_the_next_stage_once(wiring, quiet, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    log = tmp_path / "log"
+    for repeat in range(1, 4):
+        job = quiet.submit(ME, hash_plan(log, parts=4, steps=1, pause=0.01, repeat=repeat), body_hash="a")
+        with ThreadPoolExecutor(4) as pool:
+            for number in range(4):
+                pool.submit(runner_of(wiring, f"w{number}").work_off, f"{job.id}.00.00000{number}")
+        assert quiet.job(ME, job.id).state == State.DONE
+    assert marks(log)["begin join"] == 3
+
+
+def test_claims_and_a_cancel_at_the_same_moment_do_not_wait_for_each_other_for_ever(wiring, quiet, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    for repeat in range(5):
+        job = quiet.submit(
+            ME, hash_plan(tmp_path / f"log{repeat}", parts=6, steps=1, pause=0, repeat=99), body_hash="a"
+        )
+        with ThreadPoolExecutor(4) as pool:
+            work = [pool.submit(runner_of(wiring, f"w{n}").run, f"{job.id}.00.00000{n}") for n in range(3)]
+            cancel = pool.submit(quiet.cancel, ME, job.id)
+            assert [type(one.exception()) for one in (*work, cancel)] == [type(None)] * 4
+        assert quiet.job(ME, job.id).state == State.CANCELLED
