@@ -13,7 +13,9 @@ from contracts.base import Caller, Contract, Right
 from contracts.errors import PathNotAllowed
 from orchestration.governance.service import Governance
 from orchestration.jobs.bell import CeleryBell
+from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.service import Jobs
+from orchestration.jobs.workers import worker_name
 from orchestration.migrate import current_revision, upgrade
 from orchestration.pipelines.service import Pipelines, Planners
 from services.kit.blobs import Blobs
@@ -130,6 +132,12 @@ def build(settings: Settings) -> Wiring:
         governance=Governance(database, settings),
         xui=xui_app(),
     )
+
+
+def open_reaper(settings: Settings) -> Reaper:
+    """Put together what the reaper needs: database, store and broker, and none of the services."""
+    database = Database(settings.resolved_database_url)
+    return Reaper(database, Blobs(settings.blob_folder), settings, bell=CeleryBell(settings), name=worker_name())
 
 
 class Finding(Contract):

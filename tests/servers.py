@@ -143,6 +143,7 @@ class Redis:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="xsys-redis-", dir="/tmp")))
     port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
+    given: int = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -153,7 +154,7 @@ class Redis:
         kept = ["--appendonly", "yes", "--appendfsync", "everysec"] if self.persistent else ["--appendonly", "no"]
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-             "--save", "", "--maxmemory-policy", "noeviction", *kept],
+             "--save", "", "--databases", "512", "--maxmemory-policy", "noeviction", *kept],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wait_for(lambda: accepts(self.port), self.process, "Redis")
@@ -165,8 +166,13 @@ class Redis:
             self.process.wait()
 
     def url(self, number: int = 0) -> str:
-        """Address of one of its sixteen databases."""
+        """Address of one of its databases."""
         return f"redis://127.0.0.1:{self.port}/{number}"
+
+    def new_database(self) -> str:
+        """Address of a database that no other test was given."""
+        self.given += 1
+        return self.url(self.given)
 
     def __exit__(self, *_: object) -> None:
         self.kill()

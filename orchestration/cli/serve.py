@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from typing import Annotated
 
 import typer
@@ -22,6 +24,7 @@ def attach(app: typer.Typer) -> None:
     """Add these commands to the tree."""
     app.command("serve")(serve)
     app.command("worker")(worker)
+    app.command("reaper")(reaper)
 
 
 class AddressInUse(XsysError):
@@ -95,9 +98,45 @@ def serve(
     run_server(load_settings().model_copy(update=given), with_worker=not no_worker)
 
 
-def worker() -> None:
-    """Work off jobs in this process until interrupted, without a server."""
+def worker(
+    queues: Annotated[str, typer.Option(help="Resources whose parts to take, with commas.")] = "cpu,gpu,io,reduce",
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes, each restarted if it ends.")] = 1,
+) -> None:
+    """Work off jobs until interrupted, without a server."""
     from orchestration.jobs.worker import main as work
 
     os.environ.setdefault("XSYS_HOME", str(load_settings().home.absolute()))
-    work()
+    if processes == 1:
+        work(["--queues", queues])
+    else:
+        supervise(load_settings(), queues.split(","), processes)
+
+
+def supervise(settings: Settings, resources: list[str], processes: int) -> None:
+    """Keep several worker processes alive, each started afresh: nothing forks after torch or FAISS were used."""
+    from contextlib import ExitStack
+
+    from orchestration.jobs.supervisor import Supervisor
+
+    with ExitStack() as stack:
+        for number in range(processes):
+            stack.enter_context(Supervisor(settings, resources=resources, reaps=number == 0))
+        until_told_to_stop()
+
+
+def reaper() -> None:
+    """Set going again what got stuck, until interrupted; several of these agree on one that is on duty."""
+    from orchestration.bootstrap import open_reaper
+
+    duty = open_reaper(load_settings())
+    duty.start()
+    until_told_to_stop()
+    duty.stop()
+
+
+def until_told_to_stop() -> None:
+    """Wait for SIGTERM or Ctrl-C."""
+    told = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: told.set())
+    told.wait()

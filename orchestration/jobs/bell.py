@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from orchestration.jobs.repository import resources_of
 from services.kit.db import Database, WriteSession
 from services.kit.logging import correlation_id, logger
 from services.kit.settings import Settings
@@ -16,8 +17,8 @@ MOST_RINGS = 8  # workers go on to the next queued part by themselves: one bell 
 class Bell(Protocol):
     """Tells workers that parts are waiting."""
 
-    def ring(self, parts: Iterable[str]) -> None:
-        """Tell that these parts are queued."""
+    def ring(self, parts: Mapping[str, str]) -> None:
+        """Tell that these parts are queued: part -> what its stage needs (`cpu`, `gpu`, `io`, `reduce`)."""
         ...
 
 
@@ -27,23 +28,24 @@ class CeleryBell:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def ring(self, parts: Iterable[str]) -> None:
+    def ring(self, parts: Mapping[str, str]) -> None:
         """Send one message a part; a broker that is gone is not an error, since the reaper rings again."""
-        waiting = list(parts)
-        if not waiting:
+        if not parts:
             return
         from kombu.exceptions import KombuError
+        from redis.exceptions import RedisError
 
-        from orchestration.jobs.celery_app import TASK, celery_app
+        from orchestration.jobs.celery_app import TASK, celery_app, queue_of
 
         app = celery_app(self._settings)
         headers = {"xsys_correlation": correlation_id()}
         try:
             with app.producer_or_acquire() as producer:
-                for part in waiting:
-                    app.send_task(TASK, args=[part], producer=producer, headers=headers)
-        except (KombuError, OSError) as error:
-            logger(__name__).warning("bell.not_heard", parts=len(waiting), reason=str(error))
+                for part, resource in parts.items():
+                    queue = queue_of(self._settings, resource)
+                    app.send_task(TASK, args=[part], queue=queue, producer=producer, headers=headers)
+        except (KombuError, RedisError, OSError) as error:
+            logger(__name__).warning("bell.not_heard", parts=len(parts), reason=str(error)[:200])
 
 
 class SilentBell:
@@ -52,7 +54,7 @@ class SilentBell:
     def __init__(self) -> None:
         self.rung: list[str] = []
 
-    def ring(self, parts: Iterable[str]) -> None:
+    def ring(self, parts: Mapping[str, str]) -> None:
         """Remember who would have been rung for."""
         self.rung.extend(parts)
 
@@ -71,4 +73,5 @@ def unit_of_work(database: Database, bell: Bell) -> Iterator[Transaction]:
     with database.writing() as db:
         transaction = Transaction(db)
         yield transaction
-    bell.ring(transaction.queued[:MOST_RINGS])
+        waiting = resources_of(db, transaction.queued[:MOST_RINGS])
+    bell.ring(waiting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from orchestration.jobs.rows import JobRow, PartRow, StageRow
 from services.kit.db import ReadSession, WriteSession, db_now
 from services.kit.stages import JobPlan
 
+RESOURCES = ("cpu", "gpu", "io", "reduce")  # queues are by what a stage needs, not by priority
 ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -106,10 +107,35 @@ def waiting_outputs(db: ReadSession, stage: str) -> dict[str, list[str]]:
     return {part: list(outputs.values()) for part, outputs in db.execute(query)}
 
 
-def next_queued(db: ReadSession) -> str | None:
-    """Return the part that has been queued longest."""
+def next_queued(db: ReadSession, resources: Collection[str] = RESOURCES) -> str | None:
+    """Return the part that has been queued longest, of stages that need one of these resources."""
     query = select(PartRow.id).where(PartRow.state == State.QUEUED).order_by(PartRow.queued_at, PartRow.id)
+    if set(resources) != set(RESOURCES):
+        query = query.join(StageRow, StageRow.id == PartRow.stage).where(StageRow.queue.in_(resources))
     return db.scalar(query.limit(1))
+
+
+def longest_wait(db: ReadSession, resources: Collection[str]) -> float:
+    """Seconds for which the oldest part that needs one of these resources has been queued; 0.0 if none is."""
+    query = select(db_now() - func.min(PartRow.queued_at)).join(StageRow, StageRow.id == PartRow.stage)
+    query = query.where(PartRow.state == State.QUEUED, StageRow.queue.in_(resources))
+    return float(db.scalar(query) or 0.0)
+
+
+def resources_of(db: ReadSession, parts: Sequence[str]) -> dict[str, str]:
+    """Return what the stages of some parts need, in the order of the parts."""
+    if not parts:
+        return {}
+    query = select(PartRow.id, StageRow.queue).join(StageRow, StageRow.id == PartRow.stage)
+    found = dict(db.execute(query.where(PartRow.id.in_(parts))).tuples().all())
+    return {part: found[part] for part in parts}
+
+
+def depths(db: ReadSession) -> dict[str, int]:
+    """Count the parts that wait for a worker, by resource; every resource is named."""
+    query = select(StageRow.queue, func.count()).join(PartRow, PartRow.stage == StageRow.id)
+    query = query.where(PartRow.state == State.QUEUED).group_by(StageRow.queue)
+    return dict.fromkeys(RESOURCES, 0) | {resource: int(count) for resource, count in db.execute(query)}
 
 
 @dataclass(frozen=True)

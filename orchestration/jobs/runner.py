@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestration.jobs.failpoints import Failpoints
 from orchestration.jobs.lease import Draining, Lease
 from orchestration.jobs.moves import Claim, try_move
 from orchestration.jobs.progression import part_is_over, start_stage
-from orchestration.jobs.repository import claim_part, job_of_part, lock_job_of, next_queued
+from orchestration.jobs.repository import RESOURCES, claim_part, job_of_part, lock_job_of, next_queued
 from orchestration.jobs.rows import JobRow, PartRow
 from services.kit.artifacts import Artifact, find_artifacts, record_artifact
 from services.kit.blobs import Blobs
@@ -67,7 +67,15 @@ class Runner:
     """Runs parts in this process, one at a time."""
 
     def __init__(
-        self, database: Database, blobs: Blobs, settings: Settings, *, registry: StageRegistry, bell: Bell, worker: str
+        self,
+        database: Database,
+        blobs: Blobs,
+        settings: Settings,
+        *,
+        registry: StageRegistry,
+        bell: Bell,
+        worker: str,
+        resources: Collection[str] = RESOURCES,
     ) -> None:
         self.database = database
         self.failpoints = Failpoints(settings.failpoint)
@@ -76,6 +84,7 @@ class Runner:
         self.registry = registry
         self.bell = bell
         self.worker = worker
+        self.resources = resources
         self.draining = threading.Event()
         self.moved = time.monotonic()
 
@@ -91,7 +100,7 @@ class Runner:
 
     def _next(self) -> str | None:
         with self.database.reading() as db:
-            return next_queued(db)
+            return next_queued(db, self.resources)
 
     def _patiently(self, transaction: Callable[[], Answer]) -> Answer:
         """Outlast a restart of the database: a lease holds as long, so nothing is lost by waiting."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from orchestration.jobs.bell import CeleryBell, unit_of_work
 from orchestration.jobs.celery_app import forget_processed
 from orchestration.jobs.reaper import Reaper
+from orchestration.jobs.repository import RESOURCES
 from orchestration.jobs.workers import DEFAULT_WIRING, ages, holds_parts, release_parts_of, worker_name
 from services.kit.blobs import Blobs
 from services.kit.db import TRANSIENT, Database
@@ -74,9 +76,19 @@ def heartbeat_age(settings: Settings) -> float | None:
 class Supervisor:
     """A context in which a worker runs: its own child, or, on standby, another process's for as long as that lives."""
 
-    def __init__(self, settings: Settings, *, wiring: str = DEFAULT_WIRING, standby: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        wiring: str = DEFAULT_WIRING,
+        standby: bool = False,
+        resources: Sequence[str] = RESOURCES,
+        reaps: bool = True,
+    ) -> None:
         self._settings = settings
         self._wiring = wiring
+        self._resources = resources
+        self._reaps = reaps
         self._standby = standby
         self._database = Database(settings.resolved_database_url)
         self._bell = CeleryBell(settings)
@@ -92,7 +104,8 @@ class Supervisor:
     def __enter__(self) -> Self:
         if not (self._standby and self._others_are_alive()):
             self._start()
-        self._reaper.start()
+        if self._reaps:
+            self._reaper.start()
         self._thread.start()
         return self
 
@@ -101,7 +114,8 @@ class Supervisor:
     ) -> None:
         self._ended.set()
         self._thread.join(timeout=10)
-        self._reaper.stop()
+        if self._reaps:
+            self._reaper.stop()
         if self.child is not None:
             self._stop(self.child)
             self._release(self.child.pid)
@@ -110,6 +124,7 @@ class Supervisor:
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "orchestration.jobs.worker", "--child", "--wiring", self._wiring]
+        command += ["--queues", ",".join(self._resources)]
         environment = environment_of(self._settings)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
         with self._log_file().open("ab") as output:

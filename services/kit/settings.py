@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "XSYS_"
+REDIS = ("redis://", "rediss://")
 CLIENT = {"XSYS_SERVER", "XSYS_TOKEN"}  # read by the command line, not by an installation
 
 
@@ -22,6 +23,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".xsys"), description="data folder: database, blobs, queue, key")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the data folder")
+    broker_url: SecretStr | None = Field(
+        default=None, description="redis://… carries jobs' bells, rate limits, live events; default: a folder"
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     token_key: SecretStr | None = Field(default=None, description="HMAC key; default: made once in the data folder")
@@ -39,6 +43,10 @@ class Settings(BaseSettings):
     )
     attempts: int = Field(default=3, ge=1)
     reaper_period: timedelta = timedelta(seconds=10)
+    part_limit: timedelta = Field(default=timedelta(minutes=10), description="longest time that one part may take")
+    visibility: timedelta = Field(
+        default=timedelta(minutes=30), description="after so long Redis takes an unread message for lost"
+    )
     worker_restarts: int = Field(default=5, ge=0, description="restarts of the worker child in five minutes")
     failpoint: str | None = Field(
         default=None, description="fault tests only: NAME:ACTION, such as publish.before_rename:kill"
@@ -49,6 +57,15 @@ class Settings(BaseSettings):
         """A lease shorter than three heartbeats is lost by one slow write."""
         if self.lease < 3 * self.heartbeat:
             raise ValueError("XSYS_LEASE: at least three times XSYS_HEARTBEAT, or one slow write loses a live part")
+        if self.visibility <= self.part_limit:
+            raise ValueError("XSYS_VISIBILITY: more than XSYS_PART_LIMIT, or Redis hands out what is being worked on")
+        return self
+
+    @model_validator(mode="after")
+    def refuse_unknown_broker(self) -> Self:
+        """Only Redis was measured to survive what workers go through."""
+        if self.broker_url is not None and not self.broker_url.get_secret_value().startswith(REDIS):
+            raise ValueError("XSYS_BROKER_URL: redis://HOST:PORT/NUMBER or rediss://…, or nothing for a folder")
         return self
 
     @property

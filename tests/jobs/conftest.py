@@ -31,10 +31,17 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str | None) -> Settings:
+def broker_url() -> str | None:
+    """None is a folder; tests of the distributed mode name a Redis."""
+    return None
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str | None, broker_url: str | None) -> Settings:
     return Settings(
         home=tmp_path / "home",
         database_url=database_url,
+        broker_url=broker_url,
         heartbeat=timedelta(seconds=0.3),
         lease=timedelta(seconds=1),
         reaper_period=timedelta(seconds=0.3),
@@ -66,11 +73,11 @@ def runner_of(wiring: Wiring, name: str = "here", settings: Settings | None = No
     )
 
 
-def worker(settings: Settings, **extra: str) -> subprocess.Popen:
+def worker(settings: Settings, *words: str, **extra: str) -> subprocess.Popen:
     """Start a real worker process that nobody supervises."""
     environment = environment_of(settings) | {"PYTHONPATH": str(ROOT)} | extra
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestration.jobs.worker", "--wiring", "tests.jobs.tiny:build"],
+        [sys.executable, "-m", "orchestration.jobs.worker", "--wiring", "tests.jobs.tiny:build", *words],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL if not os.environ.get("SHOW") else None,
