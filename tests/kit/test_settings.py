@@ -22,7 +22,7 @@ def test_a_lease_shorter_than_three_heartbeats_is_refused(monkeypatch):
 
 def test_the_database_lies_in_the_data_folder_unless_told_otherwise(tmp_path):
     assert Settings(home=tmp_path).resolved_database_url == f"sqlite:///{tmp_path}/xsys.sqlite"
-    assert Settings(home=tmp_path, database_url="postgresql://x").resolved_database_url == "postgresql://x"
+    assert Settings(home=tmp_path, database_url="postgresql://x").resolved_database_url == "postgresql+psycopg://x"
 
 
 def test_a_secret_does_not_show_itself():
