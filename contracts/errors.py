@@ -232,6 +232,39 @@ class UnsafePicture(XsysError):
     remedy = "Send a PNG, JPEG or WebP picture of at most 50 megapixels."
 
 
+# --- concepts and alignment ---------------------------------------------------------------------
+class PointMismatch(XsysError):
+    """Two representations are compared point by point, so both sides need the same points in the same order."""
+
+    status = 422
+    remedy = "Draw the points once (same dataset, count and seed) and compute both sides' features on them."
+
+
+class InvalidMembership(XsysError):
+    status = 422
+    remedy = "Give finite memberships, not negative, that sum to at most 1 in each row; `row` is the first wrong one."
+
+
+class NoConcepts(XsysError):
+    status = 422
+    remedy = "Lower `min_cluster_size` or `min_samples`, draw more points, or take `method=kmeans`."
+
+
+class TooFewPoints(XsysError):
+    status = 422
+    remedy = "Draw more points: raise `samples` or `per_sample`, or lower `neighbours`."
+
+
+class ConstantFeatures(XsysError):
+    status = 422
+    remedy = "Take another layer: all points have the same features here, so there is nothing to tell apart."
+
+
+class NonNegativeRequired(XsysError):
+    status = 422
+    remedy = "Take features after a rectifier, or set `split_signs` to factorise both halves."
+
+
 # --- jobs ---------------------------------------------------------------------------------------
 class UnknownJob(NotFound):
     remedy = "List the jobs with `xsys job list`."
