@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from services.kit.torchvision_ops import mend_torchvision
 from services.model.capture.catalogue import catalogue
 from services.model.capture.folding import FoldedConv, Pair, fold_batch_norm
 from services.model.capture.hooks import captured, evaluating, first_tensor
@@ -96,6 +97,7 @@ def test_a_model_that_reads_its_convolutions_weights_stays_as_it_is(x):
 
 
 def test_timms_normalisation_keeps_its_activation(x):
+    mend_torchvision()
     import timm
 
     model = with_statistics(timm.create_model("tf_efficientnet_lite0", num_classes=5))
