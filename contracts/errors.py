@@ -83,6 +83,11 @@ class Unavailable(XsysError):
     remedy = "Try again in a moment; `xsys doctor` tells what is missing."
 
 
+class DeadlinePassed(XsysError):
+    status = 504
+    remedy = "Ask again with more time (`X-Deadline`, seconds), or for less at once."
+
+
 class StorageFull(XsysError):
     """The wire state of a job that met this is `failed` with the reason `storage_full`."""
 

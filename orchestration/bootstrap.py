@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contracts.base import Caller, Contract, Right
-from contracts.errors import PathNotAllowed
+from contracts.base import Caller, Right
+from contracts.errors import PathNotAllowed, XsysError
+from orchestration import doctor
+from orchestration.doctor import Finding
+from orchestration.gateway.probes import release
 from orchestration.governance.service import Governance
 from orchestration.jobs.bell import CeleryBell
 from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.service import Jobs
 from orchestration.jobs.workers import worker_name
-from orchestration.migrate import current_revision, upgrade
+from orchestration.migrate import upgrade
 from orchestration.pipelines.service import Pipelines, Planners
 from services.kit.blobs import Blobs
 from services.kit.db import Database
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from services.data.service import Data
     from services.explanation.service import Explanation
     from services.model.service import Models
-
-SMALLEST_FREE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -140,45 +140,37 @@ def open_reaper(settings: Settings) -> Reaper:
     return Reaper(database, Blobs(settings.blob_folder), settings, bell=CeleryBell(settings), name=worker_name())
 
 
-class Finding(Contract):
-    """One thing that `xsys doctor` looked at."""
-
-    subject: str
-    ok: bool
-    detail: str
-    remedy: str | None = None
-
-
 def examine(settings: Settings) -> list[Finding]:
-    """Look at database, storage, worker and packaged models, and say what to do about what is wrong."""
+    """Look at everything that an installation stands on, and say what to do about what is wrong."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    return [_examine_storage(settings), _examine_database(settings), _examine_worker(settings), *_examine_packages()]
+    blobs = Blobs(settings.blob_folder)
+    database = doctor.examine_database(settings)
+    return [
+        doctor.examine_settings(settings),
+        doctor.examine_storage(settings, blobs),
+        database,
+        doctor.examine_broker(settings),
+        doctor.examine_worker(settings),
+        doctor.examine_services(settings, release()),
+        *([_examine_index(settings)] if database.ok else []),
+        *_examine_packages(),
+    ]
 
 
-def _examine_storage(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.home).free
-    blobs = sum(file.stat().st_size for file in settings.blob_folder.rglob("*") if file.is_file())
-    detail = f"{settings.home.absolute()}: {blobs / 1e6:,.0f} MB of artifacts, {free / 1e9:,.1f} GB free"
-    remedy = None if free >= SMALLEST_FREE_BYTES else "Free space, or set XSYS_HOME to a larger disk."
-    return Finding(subject="storage", ok=remedy is None, detail=detail, remedy=remedy)
-
-
-def _examine_database(settings: Settings) -> Finding:
-    revision = current_revision(settings.resolved_database_url)
-    if revision is None:
-        return Finding(subject="database", ok=False, detail="has no schema", remedy="Run `xsys db upgrade`.")
-    return Finding(subject="database", ok=True, detail=f"{settings.resolved_database_url}, schema {revision}")
-
-
-def _examine_worker(settings: Settings) -> Finding:
-    from orchestration.jobs.supervisor import heartbeat_age
-
-    age = heartbeat_age(settings)
-    if age is None:
-        return Finding(subject="worker", ok=True, detail="none is running; `xsys serve` and jobs start their own")
-    alive = age < 6 * settings.heartbeat.total_seconds()
-    remedy = None if alive else "Stop it by its process id and start `xsys serve` again."
-    return Finding(subject="worker", ok=alive, detail=f"last heartbeat {age:.0f} s ago", remedy=remedy)
+def _examine_index(settings: Settings) -> Finding:
+    """Open the newest snapshot's index, its hashes checked."""
+    wiring = build(settings)
+    try:
+        caller = wiring.governance.operator()
+        newest = wiring.explanation.snapshots(caller, limit=1).items
+        if not newest:
+            return doctor.right("index", "there is no snapshot yet")
+        vectors = len(wiring.explanation.opened(caller, newest[0].id).generation)
+        return doctor.right("index", f"{newest[0].name}: {vectors:,} vectors, hashes intact")
+    except XsysError as refusal:
+        return doctor.wrong("index", refusal.detail, "Run `xsys snapshot repair SNAPSHOT`.")
+    finally:
+        wiring.close()
 
 
 def _examine_packages() -> list[Finding]:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from contracts.errors import XsysError
+from orchestration.processes import Process, url_of
+from services.kit.logging import configure_logging
 from services.kit.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+DEFAULT_PORT = 8000
 BANNER = """
   xsys is ready at {url}
   log in (once, within 10 minutes): {link}
@@ -65,8 +73,6 @@ def run_server(settings: Settings, *, with_worker: bool = True) -> None:
     """Serve UI and API until interrupted; a worker child is kept alive beside it."""
     from contextlib import nullcontext
 
-    import uvicorn
-
     from orchestration.bootstrap import build
     from orchestration.gateway.app import create_app
     from orchestration.jobs.supervisor import Supervisor
@@ -76,26 +82,67 @@ def run_server(settings: Settings, *, with_worker: bool = True) -> None:
     taken = settings.model_copy(update={"port": listening.getsockname()[1]})
     wiring = build(taken)
     wiring.explanation.warm()
+    app = create_app(wiring)
+    url = f"http://{taken.host}:{taken.port}"
+    typer.echo(BANNER.format(url=url, link=url + wiring.governance.login_link()))
+    with Supervisor(taken) if with_worker else nullcontext():
+        answer(app, listening)
+
+
+def run_process(settings: Settings, process: Process) -> None:
+    """Serve one process of the distributed mode until interrupted.
+
+    Raises
+    ------
+    Misconfigured : a setting that several processes need is missing, or the database is another release's.
+    """
+    from orchestration.bootstrap import build
+    from orchestration.gateway.app import create_app
+    from orchestration.gateway.distance import at_a_distance, require_schema, service_app
+
+    settings.require_distributed()
+    require_schema(settings)
+    listening = listen(settings)
+    one_thread_per_request(settings.model_copy(update={"threads": 1}))
+    configure_logging(json=not sys.stderr.isatty())
+    wiring = build(settings)
+    if process is Process.EXPLANATION:
+        wiring.explanation.warm()
+    app = create_app(at_a_distance(wiring)) if process is Process.GATEWAY else service_app(process, wiring)
+    typer.echo(f"xsys {process} is ready at http://{settings.host}:{listening.getsockname()[1]}", err=True)
+    answer(app, listening)
+
+
+def answer(app: FastAPI, listening: socket.socket) -> None:
+    """Answer requests until told to stop; then finish what was begun."""
+    import uvicorn
+
     config = uvicorn.Config(
-        create_app(wiring),
+        app,
         log_level="warning",
         timeout_graceful_shutdown=5,  # an open event stream must not hold the server for ever
         server_header=False,
     )
-    url = f"http://{taken.host}:{taken.port}"
-    typer.echo(BANNER.format(url=url, link=url + wiring.governance.login_link()))
-    with Supervisor(taken) if with_worker else nullcontext():
-        uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def serve(
+    process: Annotated[
+        Process | None, typer.Argument(help="Serve this process of several; default: everything.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Jobs then wait for `xsys worker`.")] = False,
 ) -> None:
     """Serve the browser UI and the REST API, with a worker beside it."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    run_server(load_settings().model_copy(update=given), with_worker=not no_worker)
+    given: dict[str, object] = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = load_settings()
+    if process is None:
+        run_server(settings.model_copy(update=given), with_worker=not no_worker)
+        return
+    if "port" not in settings.model_fields_set and process is not Process.GATEWAY:
+        given.setdefault("port", urlsplit(url_of(settings, process)).port or DEFAULT_PORT)
+    run_process(settings.model_copy(update=given), process)
 
 
 def worker(
@@ -103,13 +150,18 @@ def worker(
     processes: Annotated[int, typer.Option(min=1, help="Worker processes, each restarted if it ends.")] = 1,
 ) -> None:
     """Work off jobs until interrupted, without a server."""
+    from orchestration.gateway.distance import require_schema
     from orchestration.jobs.worker import main as work
 
-    os.environ.setdefault("XSYS_HOME", str(load_settings().home.absolute()))
+    settings = load_settings()
+    if settings.distributed:
+        settings.require_distributed()
+        require_schema(settings)
+    os.environ.setdefault("XSYS_HOME", str(settings.home.absolute()))
     if processes == 1:
         work(["--queues", queues])
     else:
-        supervise(load_settings(), queues.split(","), processes)
+        supervise(settings, queues.split(","), processes)
 
 
 def supervise(settings: Settings, resources: list[str], processes: int) -> None:

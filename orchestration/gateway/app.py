@@ -13,19 +13,16 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from contracts.data import DataService
-from contracts.explanation import ExplanationService
-from contracts.governance import GovernanceService
-from contracts.jobs import JobService
-from contracts.model import ModelService
 from orchestration.gateway import browser, events, login, probes
 from orchestration.gateway.access import Gate, Require, is_loopback
 from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
 from orchestration.gateway.probes import Meters
+from orchestration.gateway.protocols import PROTOCOLS
 from orchestration.gateway.schema import as_document
 from orchestration.gateway.shell import Shell
 from orchestration.gateway.wiring import GatewayWiring
+from services.kit.deadlines import Deadlines
 from services.kit.expose import expose
 from services.kit.logging import configure_logging
 from services.kit.problems import install_problems
@@ -33,7 +30,6 @@ from services.kit.problems import install_problems
 PREFIX = "/v1"
 LARGEST_BODY = 1 << 20
 THREADS = 40  # as many as the database pool has connections
-PROTOCOLS: tuple[type, ...] = (GovernanceService, DataService, ModelService, ExplanationService, JobService)
 PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/v1/login", "/v1/openapi.json", "/v1/docs"})
 
 
@@ -43,7 +39,7 @@ class Gateway(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Put the shell around everything."""
         wiring: GatewayWiring = self.state.wiring
-        inner = super().build_middleware_stack()
+        inner = Deadlines(super().build_middleware_stack())
         return Shell(inner, loopback_only=is_loopback(wiring.settings.host), meters=self.state.meters)
 
     def openapi(self) -> dict[str, Any]:
@@ -81,6 +77,7 @@ def create_app(wiring: GatewayWiring, *, limits: RateLimits | None = None, strea
     )
     app.state.wiring = wiring
     app.state.jobs = wiring.jobs
+    app.state.peers = getattr(wiring, "peers", {})
     app.state.meters = Meters()
     app.state.streams = streams or Streams()
     app.state.gate = Gate(wiring.governance, limits or RateLimits())

@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from orchestration.gateway.app import PROTOCOLS, create_app
+from orchestration.gateway.app import create_app
 from orchestration.gateway.internal import internal_app
+from orchestration.gateway.protocols import PROTOCOLS
 from orchestration.gateway.wiring import GatewayWiring
 from services.kit.expose import service_name
 from services.kit.settings import Settings

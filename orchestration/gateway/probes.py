@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Annotated
 
+import httpx
+import redis
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
-from contracts.base import Contract, Right
+from contracts.base import Contract, Right, operations_of
 from contracts.errors import Forbidden
 from orchestration.gateway.access import gate_of, is_loopback
+from orchestration.gateway.protocols import PROTOCOLS
 from orchestration.gateway.wiring import GatewayWiring
+from services.kit.keys import sha256_of
+from services.kit.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
 SMALLEST_FREE_BYTES = 256 << 20
+PROBE_SECONDS = 2.0
+
+
+@cache
+def release() -> str:
+    """Name what must be equal in all processes: our version, and a digest of the contracts that they speak."""
+    marks = {
+        f"{protocol.__name__}.{name}": [mark.verb, mark.path, str(mark.right)]
+        for protocol in PROTOCOLS
+        for name, mark in operations_of(protocol).items()
+    }
+    return f"{version('xsys')}+{sha256_of(marks)[:12]}"
 
 
 class Alive(Contract):
@@ -33,12 +54,14 @@ class Check(Contract):
     name: str
     ok: bool
     reason: str | None = None
+    required: bool = True
 
 
 class Ready(Contract):
-    """Whether requests can be served, with a reason for each no."""
+    """Whether requests can be served, with a reason for each no. Without what is not required, others are answered."""
 
     ready: bool
+    release: str = release()
     checks: list[Check]
 
 
@@ -80,7 +103,10 @@ def readyz(request: Request, response: Response) -> Ready:
     """Tell whether requests can be served."""
     wiring: GatewayWiring = request.app.state.wiring
     checks = [check_database(wiring), check_storage(wiring)]
-    ready = all(check.ok for check in checks)
+    if wiring.settings.distributed:
+        checks.append(check_broker(wiring.settings))
+        checks += [check_peer(url, name) for name, url in peers_of(request).items()]
+    ready = all(check.ok for check in checks if check.required)
     response.status_code = 200 if ready else 503
     return Ready(ready=ready, checks=checks)
 
@@ -95,6 +121,41 @@ def check_database(wiring: GatewayWiring) -> Check:
     return Check(name="database", ok=True)
 
 
+def check_broker(settings: Settings) -> Check:
+    """Whether Redis answers. Not required: jobs are written all the same, and the reaper rings for them later."""
+    if settings.broker_url is None:
+        return Check(name="broker", ok=True, required=False)
+    client = redis.Redis.from_url(settings.broker_url.get_secret_value(), socket_timeout=PROBE_SECONDS)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        reason = f"does not answer ({type(error).__name__})"
+        return Check(name="broker", ok=False, reason=reason, required=False)
+    finally:
+        client.close()
+    return Check(name="broker", ok=True, required=False)
+
+
+def peers_of(request: Request) -> Mapping[str, str]:
+    """Return where the services are that this process asks; none if it has them in itself."""
+    peers: Mapping[str, str] = getattr(request.app.state, "peers", {})
+    return peers
+
+
+def check_peer(url: str, name: str) -> Check:
+    """Whether a service answers and is of the same release."""
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=PROBE_SECONDS, trust_env=False)
+        theirs = str(answer.json().get("release"))
+    except (httpx.HTTPError, ValueError) as error:
+        return Check(name=name, ok=False, reason=f"does not answer ({type(error).__name__})", required=False)
+    if theirs != release():
+        reason = f"is release {theirs}, this is {release()}: start all processes from one release"
+        return Check(name=name, ok=False, reason=reason, required=False)
+    ready = answer.status_code == 200
+    return Check(name=name, ok=ready, reason=None if ready else "is not ready", required=False)
+
+
 def check_storage(wiring: GatewayWiring) -> Check:
     """Whether the data folder is there and has room for an answer's temporary files."""
     try:
@@ -106,10 +167,24 @@ def check_storage(wiring: GatewayWiring) -> Check:
     return Check(name="storage", ok=True)
 
 
+def may_scrape(host: str, settings: Settings) -> bool:
+    """Whether an address may read the metrics without a token."""
+    if is_loopback(host):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in settings.scrape_from)
+
+
 def allow_scrape(request: Request) -> None:
     """Let this machine read the metrics, and callers who may administer."""
-    if request.client is not None and is_loopback(request.client.host):
+    settings: Settings = request.app.state.wiring.settings
+    if request.client is not None and may_scrape(request.client.host, settings):
         return
+    if getattr(request.app.state, "gate", None) is None:
+        raise Forbidden("metrics of services are for the networks in XSYS_SCRAPE_FROM")
     if Right.ADMINISTER not in gate_of(request).caller(request).rights:
         raise Forbidden(f"this needs the right `{Right.ADMINISTER}`", right=str(Right.ADMINISTER))
 

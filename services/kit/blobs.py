@@ -113,6 +113,11 @@ class Blobs:
             os.replace(path, quarantine / f"{sha}.{int(time.time())}")
         return intact
 
+    def describe(self) -> str:
+        """Say how much lies where."""
+        count = sum(file.stat().st_size for file in self.root.rglob("*") if file.is_file())
+        return f"{count / 1e6:,.0f} MB of artifacts"
+
     def sweep(self, *, older_than: float = 3600.0) -> int:
         """Remove temporary files that nobody touched for `older_than` seconds; return how many."""
         limit = time.time() - older_than

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, DateTime, Engine, MetaData, create_engine, event, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -28,6 +29,7 @@ POOL = {"pool_size": 40, "max_overflow": 10}  # as many as the gateway has threa
 STATEMENT_SECONDS = 5.0
 IDLE_IN_TRANSACTION_SECONDS = 30.0
 CONNECT_SECONDS = 3
+CLOCK_SECONDS = 60.0
 TRANSIENT = (OperationalError, InterfaceError, PoolTimeout)  # locked, gone, restarting, or chosen to end a deadlock
 
 CONVENTION = {
@@ -91,6 +93,9 @@ class Database:
 
     def __init__(self, url: str, *, busy_seconds: float = 5.0) -> None:
         self.url = url
+        self._clock_lock = threading.Lock()
+        self._measured: float | None = None
+        self._offset = 0.0
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
         if self.sqlite:
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", busy_seconds, query_only=False)
@@ -116,6 +121,23 @@ class Database:
         """Open a write transaction: committed on leaving, rolled back when left by an exception."""
         with WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+
+    def time(self) -> float:
+        """Seconds since the epoch as the database counts them, though this machine's clock may be minutes off.
+
+        Asked once a minute and counted on by this machine in between. While the database is gone its last word holds.
+        """
+        now = time.monotonic()
+        with self._clock_lock:
+            if self._measured is None or now - self._measured > CLOCK_SECONDS:
+                try:
+                    with self.reading() as db:
+                        self._offset = float(db.scalar(select(db_now())) or 0.0) - time.monotonic()
+                    self._measured = now
+                except TRANSIENT:
+                    if self._measured is None:
+                        raise
+        return time.monotonic() + self._offset
 
     def close(self) -> None:
         """Close all pooled connections."""

@@ -17,6 +17,8 @@ from safetensors import SafetensorError
 from contracts.base import Arrays, Binary, Caller, operations_of
 from contracts.errors import InvalidRequest, Unavailable, XsysError, refusal_named
 from services.kit.arrays import unpack_arrays
+from services.kit.breaker import Breaker
+from services.kit.deadlines import HEADER, refuse_late, seconds_left
 from services.kit.expose import Shape, shape_of
 from services.kit.logging import correlation_id
 from services.kit.problems import MEDIA_TYPE, RESERVED, Problem
@@ -24,7 +26,6 @@ from services.kit.problems import MEDIA_TYPE, RESERVED, Problem
 Service = TypeVar("Service")
 Credentials = Callable[[Caller], dict[str, str]]
 
-DEADLINE_HEADER = "X-Deadline"
 CORRELATION_HEADER = "X-Correlation-ID"
 UPLOAD_SECONDS = 60.0
 LARGE_BODY = 32 << 20
@@ -40,6 +41,8 @@ def remote(
     credentials: Credentials,
     seconds: float | None = None,
     retries: int = RETRIES,
+    name: str | None = None,
+    breaker: Breaker | None = None,
 ) -> Service:
     """Make an implementation of `protocol` that asks a server.
 
@@ -50,6 +53,8 @@ def remote(
     seconds : deadline of an operation (default: the client's own timeout); one that may carry a large body has a
         minute at least.
     retries : repetitions after a lost connection or 502, 503, 504, of operations that may be repeated.
+    name : how a refusal calls a server that does not answer (default: its host and port).
+    breaker : shared by all operations on one server, so that a dead one is told at once (default: none).
 
     Raises
     ------
@@ -57,7 +62,7 @@ def remote(
     """
     declared = cast(type, protocol)
     deadline = seconds if seconds is not None else client.timeout.read or UPLOAD_SECONDS
-    link = _Link(client, credentials, deadline, retries)
+    link = _Link(client, credentials, deadline, retries, name, breaker)
     methods = {name: _method(shape_of(declared, name), link) for name in operations_of(declared)}
     made = type(f"Remote{declared.__name__}", (), methods)
     return cast(Service, made())
@@ -69,6 +74,13 @@ class _Link:
     credentials: Credentials
     seconds: float
     retries: int
+    name: str | None = None
+    breaker: Breaker | None = None
+
+    def silent(self, request: httpx.Request, reason: str) -> Unavailable:
+        """Make the refusal that names the server."""
+        name = self.name or request.url.netloc.decode()
+        return Unavailable(f"{name} does not answer ({reason})", service=name)
 
 
 def _method(shape: Shape, link: _Link) -> Callable[..., Any]:
@@ -107,7 +119,9 @@ def _request(shape: Shape, link: _Link, values: dict[str, Any]) -> httpx.Request
             query[name] = str(value)
     large = shape.operation.max_body > LARGE_BODY
     seconds = max(link.seconds, UPLOAD_SECONDS) if large else link.seconds
-    headers[DEADLINE_HEADER] = str(seconds)
+    refuse_late()
+    seconds = min(seconds, seconds_left() or seconds)
+    headers[HEADER] = f"{seconds:.3f}"
     if correlation := correlation_id():
         headers[CORRELATION_HEADER] = correlation
     return link.client.build_request(
@@ -124,18 +138,27 @@ def _segment(name: str, value: str) -> str:
 
 def _send(link: _Link, request: httpx.Request, retries: int) -> httpx.Response:
     """Send, and again after what passes by itself. The pauses differ, or all clients would come back at once."""
+    ends = time.monotonic() + float(request.headers[HEADER])
     for attempt in range(retries + 1):
+        if link.breaker is not None and not link.breaker.lets_pass():
+            raise link.silent(request, "it did not for a while; asked again in a moment")
         last = attempt == retries
         try:
             response = link.client.send(request)
         except httpx.TransportError as error:
-            if last:
-                host = request.url.netloc.decode()
-                raise Unavailable(f"{host} does not answer ({type(error).__name__})", service=host) from error
+            if link.breaker is not None:
+                link.breaker.failed()
+            if last or time.monotonic() >= ends:
+                raise link.silent(request, type(error).__name__) from error
         else:
-            if last or response.status_code not in PASSING:
+            if link.breaker is not None:
+                link.breaker.answered()
+            if last or response.status_code not in PASSING or time.monotonic() >= ends:
                 return response
         time.sleep(random.uniform(0.0, LONGEST_PAUSE * (attempt + 1)))
+        left = max(0.05, ends - time.monotonic())  # all attempts together have the time that one would have had
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), left)
+        request.headers[HEADER] = f"{left:.3f}"
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.errors import XsysError
+
 PREFIX = "XSYS_"
+SHORTEST_KEY = 32
+FEWEST_CHARACTERS = 8  # of different kinds in a key: "aaaa…" is long and known
 REDIS = ("redis://", "rediss://")
 CLIENT = {"XSYS_SERVER", "XSYS_TOKEN"}  # read by the command line, not by an installation
+
+
+class Misconfigured(XsysError):
+    status = 500
+    remedy = "Set what is named; docs/deploy.md has a complete example."
 
 
 class Settings(BaseSettings):
@@ -25,6 +35,14 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the data folder")
     broker_url: SecretStr | None = Field(
         default=None, description="redis://… carries jobs' bells, rate limits, live events; default: a folder"
+    )
+    data_url: str = Field(default="http://127.0.0.1:8101", description="where `xsys serve data` answers")
+    model_url: str = Field(default="http://127.0.0.1:8102", description="where `xsys serve model` answers")
+    explanation_url: str = Field(default="http://127.0.0.1:8103", description="where `xsys serve explanation` answers")
+    xui_url: str = Field(default="http://127.0.0.1:8104", description="where `xsys serve xui` answers")
+    deadline: timedelta = Field(default=timedelta(seconds=30), description="for a call from the gateway to a service")
+    scrape_from: list[IPv4Network | IPv6Network] = Field(
+        default=[], description="networks that may read /metrics without a token, besides this machine"
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -67,6 +85,31 @@ class Settings(BaseSettings):
         if self.broker_url is not None and not self.broker_url.get_secret_value().startswith(REDIS):
             raise ValueError("XSYS_BROKER_URL: redis://HOST:PORT/NUMBER or rediss://…, or nothing for a folder")
         return self
+
+    @property
+    def distributed(self) -> bool:
+        """Whether this process is one of several that share a broker."""
+        return self.broker_url is not None
+
+    def require_distributed(self) -> None:
+        """Refuse to run as one process of several with what only one process alone may have.
+
+        Raises
+        ------
+        Misconfigured : naming everything that is missing, not only the first.
+        """
+        key = "" if self.token_key is None else self.token_key.get_secret_value()
+        wrong = []
+        if self.broker_url is None:
+            wrong.append("XSYS_BROKER_URL is not set: redis://HOST:6379/0")
+        if self.resolved_database_url.startswith("sqlite"):
+            wrong.append("XSYS_DATABASE_URL is not PostgreSQL: SQLite serves one machine only")
+        if len(key) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS:
+            wrong.append("XSYS_TOKEN_KEY is missing or can be guessed: `openssl rand -hex 32`, the same everywhere")
+        if self.threads is None:
+            wrong.append("XSYS_THREADS is not set: it is part of results' keys, hence the same everywhere")
+        if wrong:
+            raise Misconfigured("; ".join(wrong), field="environment")
 
     @property
     def resolved_database_url(self) -> str:

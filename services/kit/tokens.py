@@ -15,11 +15,11 @@ from pydantic import SecretStr, ValidationError
 
 from contracts.base import Caller, Contract, FiniteFloat
 from contracts.errors import Unauthenticated
+from services.kit.settings import SHORTEST_KEY
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_LENGTH = 43  # digits of 2**256 in base 62
 CHECK_LENGTH = 6  # digits of 2**32
-SHORTEST_KEY = 32
 SERVICE_TOKEN_SECONDS = 60.0
 SERVICE_PREFIX = "xsvc1"
 

@@ -9,8 +9,9 @@ from fastapi.testclient import TestClient
 
 from contracts.base import Right, operations_of
 from contracts.governance import ROLES, Role
-from orchestration.gateway.app import PROTOCOLS, PUBLIC, api_routes, create_app
+from orchestration.gateway.app import PUBLIC, api_routes, create_app
 from orchestration.gateway.limits import RateLimits
+from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import decision_of
 
 BASE = "http://127.0.0.1:8000"

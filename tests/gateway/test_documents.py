@@ -7,8 +7,8 @@ import json
 import pytest
 
 from contracts.base import operations_of
-from orchestration.gateway.app import PROTOCOLS
 from orchestration.gateway.documents import FOLDER, main, render_documents
+from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import service_name
 
 NAMES = ("gateway", "data", "model", "explanation", "jobs", "governance")

@@ -1,0 +1,11 @@
+"""The contracts that the gateway answers under /v1, in the order of the documents."""
+
+from __future__ import annotations
+
+from contracts.data import DataService
+from contracts.explanation import ExplanationService
+from contracts.governance import GovernanceService
+from contracts.jobs import JobService
+from contracts.model import ModelService
+
+PROTOCOLS: tuple[type, ...] = (GovernanceService, DataService, ModelService, ExplanationService, JobService)
