@@ -1,0 +1,241 @@
+"""The interceptor: sees every function call of a forward pass in this thread and gives it its rule.
+
+Affine operations stay pending until their value is used: a BatchNorm that follows is folded into them (the forward
+value is still the BatchNorm's own), and only then the rule's graph is built. In-place operations are computed out of
+place and their target is rebound, so that what the rules need is never overwritten.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from services.model.attribution import ops
+from services.model.attribution.carriers import Ledger
+from services.model.attribution.composite import Call, Composite, Rule
+from services.model.attribution.errors import NoRule
+from services.model.attribution.kernel import Affine, affine
+from services.model.attribution.rules import AffineRule
+
+HERE, TORCH = str(Path(__file__).parent), str(Path(torch.__file__).parent)
+
+
+@dataclass
+class Pending:
+    """An affine operation whose rule is not built yet. `holder` is the tensor that the model sees meanwhile."""
+
+    operation: Affine
+    rule: AffineRule
+    holder: Tensor
+    name: str
+    out: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the recorded graph: the tensors that it read and the tensor that it made."""
+
+    name: str
+    parents: tuple[Tensor, ...]
+    out: Tensor
+
+
+class Tracer(TorchFunctionMode):
+    """Active inside `with tracer:`; what it has built is the autograd graph of the tensors.
+
+    Parameters
+    ----------
+    model : for the names of layers.
+    composite : the rules.
+    fallback : what an operation without a rule does: refuse, or gradient x input.
+    ledger : books absorbed relevance; None books nothing.
+    absolute : build the graph of path mass |K| instead of K.
+    token_ids : integer inputs; the embedding that looks them up becomes the input.
+    plain : leave everything to autograd but the look-up of token ids.
+    deviations : [*x] standard deviations per affine call under noise, for risk aversion.
+    """
+
+    def __init__(
+        self, model: nn.Module, composite: Composite, *, fallback: str = "error", ledger: Ledger | None = None,
+        absolute: bool = False, token_ids: Tensor | None = None, deviations: dict[int, Tensor] | None = None,
+        record: bool = False, plain: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.composite, self.fallback, self.ledger, self.absolute = composite, fallback, ledger, absolute
+        self.token_ids, self.deviations, self.plain = token_ids, deviations, plain
+        self.leaf: Tensor | None = None
+        self.nodes: list[Node] | None = [] if record else None
+        self.unruled: list[str] = []
+        self.watch: Callable[[int, Tensor], None] | None = None
+        self._modules = {id(module): name for name, module in model.named_modules()}
+        self._counts: Counter[str] = Counter()
+        self._pending: dict[int, Pending] = {}
+        self._rebound: dict[int, tuple[Tensor, Tensor]] = {}
+        self._folded: dict[int, Tensor] = {}
+        self._attention: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  (torch's signature)
+        """Dispatch one call."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            if getattr(getattr(func, "__self__", None), "__name__", "") in ops.VIEW_ATTRIBUTES:
+                return self._native(func, name, args, kwargs)
+            return func(*args, **kwargs)
+        if name in ops.UNTRACKED or (self.plain and name != "embedding"):
+            return func(*args, **kwargs)
+        if name.endswith("_") and not name.endswith("__"):
+            return self._in_place(func, name[:-1], args, kwargs)
+        if name == "batch_norm":
+            return ops.batch_norm(self, func, args, kwargs)
+        handler = ops.HANDLERS.get(name)
+        target = args[0] if kwargs.get("inplace") and args else None
+        args, kwargs = self.resolved(args), self.resolved(kwargs)
+        if handler is None:
+            return self._native(func, name, args, kwargs)
+        before = self.nodes is not None and len(self.nodes)
+        out = handler(self, func, args, kwargs)
+        if target is not None:
+            self._rebound[id(target)] = (target, out)
+        if self.nodes is not None and len(self.nodes) == before:
+            self._record(name, (args, kwargs), out)
+        return out
+
+    # --- what handlers use ------------------------------------------------------------------------
+    def rule(self, kind: str) -> Rule:
+        """The rule of the operation that runs now; counts it."""
+        index, affine_index = self._counts[kind], self._counts["affine"]
+        self._counts[kind] += 1
+        self._counts["affine"] += kind in ("linear", "conv")
+        module = self._innermost()
+        layer = self._modules.get(id(module), "") if module is not None else ""
+        call = Call(kind, layer, type(module).__name__ if module is not None else "", index, affine_index)
+        return self.composite.rule(call)
+
+    def affine(self, operation: Affine, rule: AffineRule, name: str) -> Tensor:
+        """Note an affine operation; its rule is built when its value is used."""
+        holder = operation.value.view_as(operation.value)
+        index = self._counts["any affine"]
+        self._counts["any affine"] += 1
+        if self.watch is not None:
+            self.watch(index, operation.x.detach())
+        if rule.risk is not None and self.deviations is not None:
+            rule = replace(rule, risk=replace(rule.risk, deviation=self.deviations[index]))
+        self._pending[id(holder)] = Pending(operation, rule, holder, name)
+        return holder
+
+    def pending(self, tensor: object) -> Pending | None:
+        """The affine operation that made this tensor, while nothing else has happened to it."""
+        return None if id(tensor) in self._rebound else self._pending.get(id(tensor))
+
+    def folded(self, tensor: Tensor, into: Tensor) -> None:
+        """A BatchNorm took over: who asks for the relevance of `tensor` means the one of `into`."""
+        self._folded[id(tensor)] = into
+
+    def mark_attention(self, tensor: Tensor) -> None:
+        """These are attention weights."""
+        self._attention[id(tensor)] = tensor
+
+    def is_attention(self, tensor: Tensor) -> bool:
+        """Whether these are attention weights."""
+        return id(tensor) in self._attention
+
+    def resolved(self, value):  # noqa: ANN001, ANN201  (a tree of anything)
+        """Arguments with every tensor replaced by the one that carries relevance; parameters become constants."""
+        if isinstance(value, Tensor):
+            return self.carrier_of(value)
+        if isinstance(value, tuple | list):
+            return type(value)(self.resolved(each) for each in value) if type(value) in (tuple, list) else value
+        if type(value) is dict:
+            return {key: self.resolved(each) for key, each in value.items()}
+        return value
+
+    def carrier_of(self, tensor: Tensor, *, as_captured: bool = False) -> Tensor:
+        """The tensor that carries relevance for `tensor`; `as_captured` ignores later in-place changes."""
+        if isinstance(tensor, nn.Parameter):
+            return tensor.detach()
+        while not as_captured and id(tensor) in self._rebound:
+            tensor = self._rebound[id(tensor)][1]
+        pending = self._pending.get(id(tensor))
+        if pending is None:
+            return tensor
+        if as_captured and pending.out is None and id(tensor) in self._folded:
+            return self.carrier_of(self._folded[id(tensor)], as_captured=True)
+        if pending.out is None:
+            pending.out = affine(pending.operation, pending.rule, self.ledger, absolute=self.absolute)
+            if self.is_attention(tensor):
+                self.mark_attention(pending.out)
+            if self.nodes is not None:
+                self.nodes.append(Node(pending.name, (pending.operation.x,), pending.out))
+        return pending.out
+
+    # --- inside -----------------------------------------------------------------------------------
+    def _native(self, func: Callable, name: str, args, kwargs):  # noqa: ANN001, ANN202
+        args, kwargs = self.resolved(args), self.resolved(kwargs)
+        sources = [each for each in ops.tensors_in((args, kwargs)) if each.requires_grad]
+        out = func(*args, **kwargs)
+        made = [each for each in ops.tensors_in(out) if each.requires_grad]
+        if not made:
+            return out
+        if name not in ops.STRUCTURAL and name != "__get__":
+            site = self.site()
+            if self.fallback != "gradient" or len(made) > 1 or name == "__setitem__":
+                raise NoRule(f"no rule for `{name}` at {site}", field="rule", operation=name, site=site)
+            self.unruled.append(f"{name} at {site}")
+            out = ops.by_gradient(self, func, args, kwargs, out)
+        self._record(name, sources, out)
+        if any(self.is_attention(each) for each in sources):
+            for each in ops.tensors_in(out):
+                self.mark_attention(each)
+        return out
+
+    def _in_place(self, func: Callable, base: str, args, kwargs):  # noqa: ANN001, ANN202
+        target = args[0] if args else None
+        tracked = isinstance(target, Tensor) and any(
+            each.requires_grad for each in ops.tensors_in((self.resolved(args), self.resolved(kwargs)))
+        )
+        plain = getattr(Tensor, base, None) or getattr(torch, base, None) or getattr(nn.functional, base, None)
+        if not tracked:
+            return func(*args, **kwargs)
+        if plain is None:
+            raise NoRule(f"no rule for `{base}_` at {self.site()}", field="rule", operation=base, site=self.site())
+        out = self.__torch_function__(plain, (), args, kwargs)
+        self._rebound[id(target)] = (target, out)
+        return out
+
+    def _record(self, name: str, sources: object, out: object) -> None:
+        if self.nodes is None:
+            return
+        parents = tuple(each for each in ops.tensors_in(sources) if each.requires_grad)
+        for each in ops.tensors_in(out):
+            if each.requires_grad and id(each) not in self._pending and all(each is not one for one in parents):
+                self.nodes.append(Node(name, parents, each))
+
+    def _innermost(self) -> nn.Module | None:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            if code.co_argcount and code.co_varnames[0] == "self":
+                owner = frame.f_locals.get("self")
+                if id(owner) in self._modules:
+                    return owner
+            frame = frame.f_back
+        return None
+
+    def site(self) -> str:
+        """File and line of the model's code that is running, and the layer around it."""
+        module = self._innermost()
+        layer = self._modules.get(id(module), "") if module is not None else ""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.startswith((HERE, TORCH)):
+            frame = frame.f_back
+        place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else "?"
+        return f"{place} in layer {layer or '(none)'}"
