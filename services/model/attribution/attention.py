@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from services.model.attribution.carriers import enter, inverse, leave
 from services.model.attribution.errors import FusedAttention
+from services.model.attribution.functions import handles, tracked
 from services.model.attribution.kernel import Affine, affine
-from services.model.attribution.ops import handles, tracked
 from services.model.attribution.policies import Attention
-from services.model.attribution.rules import STABILISER
 
 if TYPE_CHECKING:
     from services.model.attribution.tracer import Tracer
+
+MHA = tuple(inspect.signature(F.multi_head_attention_forward).parameters)
 
 
 @handles("scaled_dot_product_attention")
@@ -51,12 +53,7 @@ def written_out(
 @handles("multi_head_attention_forward")
 def multi_head(tracer: Tracer, func: Callable, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor | None]:
     """torch.nn.MultiheadAttention, written out; only its plain form (no bias_k, no static keys)."""
-    names = (
-        "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p "
-        "out_proj_weight out_proj_bias training key_padding_mask need_weights attn_mask use_separate_proj_weight "
-        "q_proj_weight k_proj_weight v_proj_weight static_k static_v average_attn_weights is_causal"
-    ).split()
-    given = dict(zip(names, args, strict=False)) | kwargs
+    given = dict(zip(MHA, args, strict=False)) | kwargs
     if not any(tracked(given[each]) for each in ("query", "key", "value")):
         return func(*args, **kwargs)
     for each in ("bias_k", "bias_v", "static_k", "static_v"):
@@ -155,7 +152,7 @@ def attend(tracer: Tracer, func: Callable, args: tuple, kwargs: dict) -> Tensor:
     if tracked(weights) and not policy.constant:
         out = _with_weights(tracer, out, weights, values.detach(), policy.value)
     if policy.head_temperature != 1 and out.ndim == 4:
-        out = gated(out, policy.head_temperature)
+        out = gated(tracer, out, policy.head_temperature)
     return out
 
 
@@ -181,7 +178,7 @@ def _with_weights(tracer: Tracer, by_value: Tensor, weights: Tensor, values: Ten
     output = by_value.detach()
     way, other = (weights.detach(), values) if not tracer.absolute else (weights.detach().abs(), values.abs())
     by_weight = torch.matmul(enter(weights, way, way), other)
-    price = inverse(output, STABILISER)
+    price = inverse(output, tracer.composite.eps)
     price = price.abs() if tracer.absolute else price
 
     def share(relevance: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,7 +191,7 @@ def _with_weights(tracer: Tracer, by_value: Tensor, weights: Tensor, values: Ten
     return leave(share, output, by_value, by_weight)
 
 
-def gated(heads: Tensor, temperature: float) -> Tensor:
+def gated(tracer: Tracer, heads: Tensor, temperature: float) -> Tensor:
     """Head gate: R_h scaled by |R_h|^(1/t - 1), normalised so that sum |R_h| stays. heads [B, H, L, E]."""
 
     def share(relevance: Tensor) -> tuple[Tensor]:
@@ -203,6 +200,8 @@ def gated(heads: Tensor, temperature: float) -> Tensor:
         total = sharpened.sum(-3, keepdim=True)
         kept = torch.where(total > 0, mass.sum(-3, keepdim=True) / total, torch.zeros((), dtype=mass.dtype))
         scale = torch.where(mass > 0, sharpened * kept / mass, torch.zeros((), dtype=mass.dtype))
+        if tracer.ledger is not None:
+            tracer.ledger.add("gate", relevance * (1 - scale))
         return (relevance * scale,)
 
     return leave(share, heads.detach(), heads)

@@ -14,7 +14,7 @@ from services.model.attribution import policies, rules
 from services.model.attribution.errors import BadComposite
 from services.model.attribution.policies import Attention, Average, Gate, Norm, Residual
 from services.model.attribution.risk import Risk
-from services.model.attribution.rules import AffineRule, Epsilon
+from services.model.attribution.rules import STABILISER, AffineRule, Epsilon
 
 Kind = Literal["linear", "conv", "values", "attention", "residual", "gate", "norm", "average", "batchnorm"]
 Rule = AffineRule | Attention | Residual | Gate | Norm | Average
@@ -59,7 +59,7 @@ class Assignment:
     Parameters
     ----------
     rule : a rule that fits the kind.
-    kind : one kind of operation, or several; None takes every kind that the rule fits.
+    kind : one kind of operation, or several; None is linear and conv for affine rules, else the kind that it fits.
     layer : a name or shell pattern of `model.named_modules()` (`blocks.0.*`); the innermost module around the call.
     type : its class name or a shell pattern of one (`*Attention`).
     calls : indices of the operation among those of its kind, in order of execution.
@@ -103,11 +103,13 @@ class Assignment:
 class Composite:
     """Assignments, the first that governs a call wins; after them the defaults (eps everywhere, CP-LRP attention).
 
-    `carrier` is what travels backward: relevance, or plain gradients for the two gradient methods.
+    `carrier` is what travels backward: relevance, or plain gradients for the two gradient methods. `eps` stabilises the
+    divisions that no rule of its own governs: sums with constants, products of two signals.
     """
 
     assignments: tuple[Assignment, ...] = ()
     carrier: Carrier = "relevance"
+    eps: float = STABILISER
     aim: str = field(default="", compare=False)
 
     def rule(self, call: Call) -> Rule:
@@ -161,7 +163,7 @@ def _assignment(entry: object, place: str) -> Assignment:
     return Assignment(_built(NAMED[name], content, place), **where)
 
 
-def _built(kind: type, parameters: dict[str, object], place: str):  # noqa: ANN202  (a rule of the named class)
+def _built(kind: type, parameters: dict[str, object], place: str):
     known = {each.name for each in dataclasses.fields(kind)} - {"deviation"}
     for key in parameters:
         if key not in known:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from services.model.attribution.composite import Assignment, Composite, Kind, Rule
 from services.model.attribution.errors import UnknownComposite
-from services.model.attribution.policies import Attention, Residual
+from services.model.attribution.policies import Attention, Average, Norm, Residual
 from services.model.attribution.risk import Risk
 from services.model.attribution.rules import (
     AlphaBeta,
@@ -41,7 +41,13 @@ def _attention(policy: Attention, rule: Rule | None = None, *more: Assignment, a
 COMPOSITES: dict[str, Composite] = {
     "gradient": Composite(carrier="gradient", aim="sensitivity of the score"),
     "gradient_x_input": Composite(carrier="gradient_x_input", aim="first-order contribution"),
-    "lrp0": _everywhere(Epsilon(eps=0.0), aim="gradient x input for ReLU networks"),
+    "lrp0": Composite(
+        (
+            Assignment(Epsilon(0.0), kind=("linear", "conv", "batchnorm", "values")),
+            *map(Assignment, (Residual(eps=0.0), Norm(eps=0.0), Average(eps=0.0))),
+        ), eps=0.0,
+        aim="gradient x input for ReLU networks",
+    ),
     "epsilon": _everywhere(Epsilon(), aim="LRP-0, made stable"),
     "gamma": _everywhere(Gamma(gamma=0.25), aim="less noise than eps"),
     "zplus": _everywhere(ZPlus(), aim="positive evidence only"),

@@ -33,7 +33,7 @@ def require_budget(conditions: int, given: Tensor, budget: int) -> None:
 
 
 def conditional_maps(run: Run, conditions: Sequence[Condition], chosen: Composite) -> Tensor:
-    """One map per condition. [C, B, *input]"""
+    """Return one map per condition, [C, B, *input]."""
     order = {name: index for index, name in enumerate(run.captured)}
     paths = [tuple(sorted(each.units, key=lambda name: -order[name])) for each in conditions]
     maps: list[Tensor | None] = [None] * len(conditions)
@@ -118,7 +118,7 @@ def edge_graph(
 
 
 def per_component(flow: Tensor) -> Tensor:
-    """Relevance per component, summed over batch and positions. [C]"""
+    """Relevance per component, summed over batch and positions, [C]."""
     axis = 1 if flow.ndim == 4 else flow.ndim - 1
     return flow.sum([each for each in range(flow.ndim) if each != axis])
 

@@ -100,7 +100,8 @@ def _path_mass(model: nn.Module, inputs: Inputs, target: Target, chosen: Composi
     rules = composite("lrp0") if chosen.carrier == "gradient_x_input" else chosen
     run = traced(model, inputs, target, rules, fallback=fallback, absolute=True)
     (flow,) = torch.autograd.grad(run.carrier, run.leaf, run.seed.abs())
-    return float(flow.double().sum() / run.seed.double().abs().sum())
+    sent = float(run.seed.double().abs().sum())
+    return float(flow.double().sum()) / sent if sent else None
 
 
 def _forward_change(model: nn.Module, inputs: Inputs, output: Tensor) -> float:

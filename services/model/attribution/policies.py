@@ -20,7 +20,7 @@ class Attention:
     temperature : relevance flows along A^(1/temperature), normalised; the forward pass keeps A (ours).
     anchor : a second routing, mixed in by `mix`: the mean attention over queries, or the identity (ours).
     mix : share of the anchor, in [0, 1]; 0 is no anchor.
-    head_temperature : relevance of a head is scaled by |R_h|^(1/t - 1), the absolute mass over heads kept; 1 is off (ours).
+    head_temperature : relevance of a head is scaled by |R_h|^(1/t - 1), the mass over heads kept; 1 is off (ours).
     """
 
     value: float = 1.0

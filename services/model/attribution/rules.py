@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.model.attribution.carriers import Ledger, enter, inverse, leave
 from services.model.attribution.errors import BadRuleParameter
-from services.model.attribution.kernel import Affine, Pools, Prices, book, raw_of
+from services.model.attribution.kernel import Affine, Pools, Prices, book
 from services.model.attribution.risk import Risk
 
 STABILISER = 1e-6
@@ -129,7 +129,7 @@ class ZPlus(AffineRule):
 
 @dataclass(frozen=True)
 class Magnitude(AffineRule):
-    """abs rule: R goes by |c| / sum |c|, so alpha = z+ / (z+ - z-), beta = z- / (z+ - z-): no mass is created (ours)."""
+    """abs rule: R goes by |c| / sum |c|; alpha = z+ / (z+ - z-), beta = z- / (z+ - z-): no mass is created (ours)."""
 
     eps: float = STABILISER
 
@@ -142,8 +142,8 @@ class Magnitude(AffineRule):
 class StakeCap(AffineRule):
     """LRP-0 with the stake of the dominating pool at most `cap`; the other pool stakes one less (ours).
 
-    The pool of z's sign stakes min(|z_dominating| / |z|, cap). LRP-0 is cap = inf, z+ for z > 0 is cap = 1. It bounds the
-    path mass that a state can create by 2 cap - 1, which a large eps only does by killing relevance.
+    The pool of z's sign stakes min(|z_dominating| / |z|, cap). LRP-0 is cap = inf, z+ for z > 0 is cap = 1. It bounds
+    the path mass that a state can create by 2 cap - 1, which a large eps only does by killing relevance.
     """
 
     cap: float = 2.0
@@ -186,8 +186,10 @@ def _evenly(op: Affine, branch: Tensor, bias: Tensor | None, ledger: Ledger | No
 
 def _in_box(op: Affine, rule: AffineRule, ledger: Ledger | None) -> Tensor:
     low, high = (torch.as_tensor(bound, dtype=op.x.dtype) for bound in (rule.low, rule.high))
-    low, high = (bound.view(1, -1, *[1] * (op.x.ndim - 2)).expand_as(op.x) if bound.ndim else bound.expand_as(op.x)
-                 for bound in (low, high))
+    low, high = (
+        bound.view(1, -1, *[1] * (op.x.ndim - 2)).expand_as(op.x) if bound.ndim else bound.expand_as(op.x)
+        for bound in (low, high)
+    )
     raw = op.call(enter(op.x, op.x, op.x), op.w, None)
     branch = raw - op.call(enter(op.x, low, low), op.w.clamp(min=0), None)
     branch = branch - op.call(enter(op.x, high, high), op.w.clamp(max=0), None)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from services.model.attribution import attention  # noqa: F401  (registers its handlers)
 from services.model.attribution.carriers import Ledger
 from services.model.attribution.composite import Composite
 from services.model.attribution.errors import BadComposite, BadInputs, NoGradientPath
@@ -76,7 +75,7 @@ def captured_outputs(model: nn.Module, layers: Sequence[str], *, copies: bool) -
     seen: dict[str, Tensor] = {}
     thread = threading.get_ident()
 
-    def hook(name: str):  # noqa: ANN202  (torch's hook type)
+    def hook(name: str):
         def keep(module: nn.Module, args: object, output: object) -> object:
             if threading.get_ident() != thread:
                 return None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from services.model.attribution import ops
+from services.model.attribution import affine_ops, attention, elementwise_ops, functions, norm_ops  # noqa: F401
 from services.model.attribution.carriers import Ledger
 from services.model.attribution.composite import Call, Composite, Rule
 from services.model.attribution.errors import NoRule
@@ -80,23 +80,24 @@ class Tracer(TorchFunctionMode):
         self._pending: dict[int, Pending] = {}
         self._rebound: dict[int, tuple[Tensor, Tensor]] = {}
         self._folded: dict[int, Tensor] = {}
+        self._padded: dict[int, tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]] = {}
         self._attention: dict[int, Tensor] = {}
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  (torch's signature)
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         """Dispatch one call."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "__get__":
-            if getattr(getattr(func, "__self__", None), "__name__", "") in ops.VIEW_ATTRIBUTES:
+            if getattr(getattr(func, "__self__", None), "__name__", "") in functions.VIEW_ATTRIBUTES:
                 return self._native(func, name, args, kwargs)
             return func(*args, **kwargs)
-        if name in ops.UNTRACKED or (self.plain and name != "embedding"):
+        if name in functions.UNTRACKED or (self.plain and name != "embedding"):
             return func(*args, **kwargs)
         if name.endswith("_") and not name.endswith("__"):
             return self._in_place(func, name[:-1], args, kwargs)
         if name == "batch_norm":
-            return ops.batch_norm(self, func, args, kwargs)
-        handler = ops.HANDLERS.get(name)
+            return affine_ops.batch_norm(self, func, args, kwargs)
+        handler = functions.HANDLERS.get(name)
         target = args[0] if kwargs.get("inplace") and args else None
         args, kwargs = self.resolved(args), self.resolved(kwargs)
         if handler is None:
@@ -140,6 +141,15 @@ class Tracer(TorchFunctionMode):
         """A BatchNorm took over: who asks for the relevance of `tensor` means the one of `into`."""
         self._folded[id(tensor)] = into
 
+    def note_padding(self, padded: Tensor, source: Tensor, around: Callable[[Tensor], Tensor]) -> None:
+        """`padded` is `source` with zeros around it."""
+        self._padded[id(padded)] = (padded, source, around)
+
+    def before_padding(self, tensor: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The tensor before its padding, and the padding."""
+        found = self._padded.get(id(tensor))
+        return (tensor, lambda each: each) if found is None else found[1:]
+
     def mark_attention(self, tensor: Tensor) -> None:
         """These are attention weights."""
         self._attention[id(tensor)] = tensor
@@ -148,7 +158,7 @@ class Tracer(TorchFunctionMode):
         """Whether these are attention weights."""
         return id(tensor) in self._attention
 
-    def resolved(self, value):  # noqa: ANN001, ANN201  (a tree of anything)
+    def resolved(self, value):
         """Arguments with every tensor replaced by the one that carries relevance; parameters become constants."""
         if isinstance(value, Tensor):
             return self.carrier_of(value)
@@ -178,29 +188,29 @@ class Tracer(TorchFunctionMode):
         return pending.out
 
     # --- inside -----------------------------------------------------------------------------------
-    def _native(self, func: Callable, name: str, args, kwargs):  # noqa: ANN001, ANN202
+    def _native(self, func: Callable, name: str, args, kwargs):
         args, kwargs = self.resolved(args), self.resolved(kwargs)
-        sources = [each for each in ops.tensors_in((args, kwargs)) if each.requires_grad]
+        sources = [each for each in functions.tensors_in((args, kwargs)) if each.requires_grad]
         out = func(*args, **kwargs)
-        made = [each for each in ops.tensors_in(out) if each.requires_grad]
+        made = [each for each in functions.tensors_in(out) if each.requires_grad]
         if not made:
             return out
-        if name not in ops.STRUCTURAL and name != "__get__":
+        if name not in functions.STRUCTURAL and name != "__get__":
             site = self.site()
             if self.fallback != "gradient" or len(made) > 1 or name == "__setitem__":
                 raise NoRule(f"no rule for `{name}` at {site}", field="rule", operation=name, site=site)
             self.unruled.append(f"{name} at {site}")
-            out = ops.by_gradient(self, func, args, kwargs, out)
+            out = elementwise_ops.by_gradient(self, func, args, kwargs, out)
         self._record(name, sources, out)
         if any(self.is_attention(each) for each in sources):
-            for each in ops.tensors_in(out):
+            for each in functions.tensors_in(out):
                 self.mark_attention(each)
         return out
 
-    def _in_place(self, func: Callable, base: str, args, kwargs):  # noqa: ANN001, ANN202
+    def _in_place(self, func: Callable, base: str, args, kwargs):
         target = args[0] if args else None
         tracked = isinstance(target, Tensor) and any(
-            each.requires_grad for each in ops.tensors_in((self.resolved(args), self.resolved(kwargs)))
+            each.requires_grad for each in functions.tensors_in((self.resolved(args), self.resolved(kwargs)))
         )
         plain = getattr(Tensor, base, None) or getattr(torch, base, None) or getattr(nn.functional, base, None)
         if not tracked:
@@ -214,8 +224,8 @@ class Tracer(TorchFunctionMode):
     def _record(self, name: str, sources: object, out: object) -> None:
         if self.nodes is None:
             return
-        parents = tuple(each for each in ops.tensors_in(sources) if each.requires_grad)
-        for each in ops.tensors_in(out):
+        parents = tuple(each for each in functions.tensors_in(sources) if each.requires_grad)
+        for each in functions.tensors_in(out):
             if each.requires_grad and id(each) not in self._pending and all(each is not one for one in parents):
                 self.nodes.append(Node(name, parents, each))
 
