@@ -13,6 +13,7 @@ from contracts.errors import PathNotAllowed, XsysError
 from orchestration import doctor
 from orchestration.doctor import Finding
 from orchestration.gateway.probes import release
+from orchestration.gateway.shared import Announcer
 from orchestration.governance.service import Governance
 from orchestration.jobs.bell import CeleryBell
 from orchestration.jobs.reaper import Reaper
@@ -22,6 +23,7 @@ from orchestration.migrate import upgrade
 from orchestration.pipelines.service import Pipelines, Planners
 from services.kit.blobs import Blobs
 from services.kit.db import Database
+from services.kit.objects import open_blobs
 from services.kit.settings import Settings
 from services.kit.stages import StageRegistry
 
@@ -98,7 +100,9 @@ def build(settings: Settings) -> Wiring:
     settings.home.mkdir(parents=True, exist_ok=True)
     upgrade(settings.resolved_database_url)
     database = Database(settings.resolved_database_url)
-    blobs = Blobs(settings.blob_folder)
+    if settings.broker_url is not None:
+        database.announcer = Announcer(settings.broker_url.get_secret_value())
+    blobs = open_blobs(settings)
     data = Data(database, blobs, settings)
     model = Models(database, blobs, settings)
     explanation = Explanation(database, blobs, settings, EncoderCache())
@@ -137,13 +141,13 @@ def build(settings: Settings) -> Wiring:
 def open_reaper(settings: Settings) -> Reaper:
     """Put together what the reaper needs: database, store and broker, and none of the services."""
     database = Database(settings.resolved_database_url)
-    return Reaper(database, Blobs(settings.blob_folder), settings, bell=CeleryBell(settings), name=worker_name())
+    return Reaper(database, open_blobs(settings), settings, bell=CeleryBell(settings), name=worker_name())
 
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at everything that an installation stands on, and say what to do about what is wrong."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    blobs = Blobs(settings.blob_folder)
+    blobs = open_blobs(settings)
     database = doctor.examine_database(settings)
     return [
         doctor.examine_settings(settings),

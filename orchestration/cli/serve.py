@@ -97,8 +97,7 @@ def run_process(settings: Settings, process: Process) -> None:
     Misconfigured : a setting that several processes need is missing, or the database is another release's.
     """
     from orchestration.bootstrap import build
-    from orchestration.gateway.app import create_app
-    from orchestration.gateway.distance import at_a_distance, require_schema, service_app
+    from orchestration.gateway.distance import open_gateway, require_schema, service_app
 
     settings.require_distributed()
     require_schema(settings)
@@ -108,7 +107,7 @@ def run_process(settings: Settings, process: Process) -> None:
     wiring = build(settings)
     if process is Process.EXPLANATION:
         wiring.explanation.warm()
-    app = create_app(at_a_distance(wiring)) if process is Process.GATEWAY else service_app(process, wiring)
+    app = open_gateway(wiring) if process is Process.GATEWAY else service_app(process, wiring)
     typer.echo(f"xsys {process} is ready at http://{settings.host}:{listening.getsockname()[1]}", err=True)
     answer(app, listening)
 

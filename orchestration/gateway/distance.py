@@ -10,9 +10,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from orchestration.gateway import probes
+from orchestration.gateway.app import create_app
 from orchestration.gateway.internal import InternalService, service_access, service_credentials
+from orchestration.gateway.limits import RateLimits
 from orchestration.gateway.probes import Meters
 from orchestration.gateway.relay import Relay
+from orchestration.gateway.shared import SharedStreams
 from orchestration.gateway.shell import Shell
 from orchestration.gateway.wiring import GatewayWiring
 from orchestration.migrate import current_revision, newest_revision
@@ -77,6 +80,15 @@ def at_a_distance(wiring: GatewayWiring) -> GatewayWiring:
             breaker=breakers[process],
         )
     return cast(GatewayWiring, GatewaySide(wiring, {**replaced, "peers": peers}))
+
+
+def open_gateway(wiring: GatewayWiring) -> FastAPI:
+    """Make one of any number of gateways: services at a distance, counts and wake-ups shared through Redis."""
+    broker = wiring.settings.broker_url
+    if broker is None:
+        raise Misconfigured("XSYS_BROKER_URL is not set", field="XSYS_BROKER_URL")
+    url = broker.get_secret_value()
+    return create_app(at_a_distance(wiring), limits=RateLimits(url=url), streams=SharedStreams(url))
 
 
 class ServiceProcess(InternalService):

@@ -56,6 +56,10 @@ class Streams:
             if self.open[caller.user] <= 0:
                 del self.open[caller.user]
 
+    async def pause(self, job: str) -> None:
+        """Wait until it is worth looking at the job again."""
+        await asyncio.sleep(self.poll_seconds)
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -88,7 +92,7 @@ async def states(watch: Watch, last: int) -> AsyncIterator[Job]:
             yield job
         if job.ended_at is not None or time.monotonic() > ends:
             return
-        await asyncio.sleep(watch.streams.poll_seconds)
+        await watch.streams.pause(job.id)
         job = await run_in_threadpool(watch.jobs.job, watch.caller, job.id)
 
 

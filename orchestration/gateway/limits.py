@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from contracts.base import Caller, Right
 from contracts.errors import TooManyRequests
+from services.kit.logging import logger
 
 UNITS_A_MINUTE = 30_000
 LOGINS_A_MINUTE = 5
+TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 COSTS: dict[Right, int] = {Right.LOOK: 1, Right.SEARCH: 10, Right.SUBMIT: 100, Right.REGISTER: 100}
 OTHER_COST = 10
 
 
 class RateLimits:
-    """Sliding windows in memory: units per user of a workspace, tries per address at the login."""
+    """Sliding windows: units per user of a workspace, tries per address at the login.
 
-    def __init__(self, *, units: int = UNITS_A_MINUTE, logins: int = LOGINS_A_MINUTE) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+    Parameters
+    ----------
+    url : Redis in which several gateways count together; without it, or while it is gone, each counts in memory.
+    """
+
+    def __init__(self, *, units: int = UNITS_A_MINUTE, logins: int = LOGINS_A_MINUTE, url: str | None = None) -> None:
+        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._limiter = self._alone
+        if url is not None:
+            shared = storage_from_string(url, wrap_exceptions=True, key_prefix="xsys.limits", **TIMEOUTS)
+            self._limiter = SlidingWindowCounterRateLimiter(shared)
         self._units = RateLimitItemPerMinute(units)
         self._logins = RateLimitItemPerMinute(logins)
 
@@ -29,20 +42,27 @@ class RateLimits:
         """Charge one request. Raises `TooManyRequests` with `retry_after` seconds."""
         cost = COSTS.get(right, OTHER_COST)
         key = ("user", caller.workspace, caller.user)
-        if not self._limiter.hit(self._units, *key, cost=cost):
+        if not self._ask("hit", self._units, *key, cost=cost):
             raise self._refusal(self._units, key, "requests of this user")
 
     def refuse_guesser(self, address: str) -> None:
         """Refuse an address that failed to log in too often."""
-        if not self._limiter.test(self._logins, *_login_key(address)):
+        if not self._ask("test", self._logins, *_login_key(address)):
             raise self._refusal(self._logins, _login_key(address), "failed tries to log in from this address")
 
     def count_failed_login(self, address: str) -> None:
         """Count a failed try; logins that succeed cost nothing."""
-        self._limiter.hit(self._logins, *_login_key(address))
+        self._ask("hit", self._logins, *_login_key(address))
+
+    def _ask(self, question: str, item: RateLimitItemPerMinute, *key: str, **cost: int) -> Any:
+        try:
+            return getattr(self._limiter, question)(item, *key, **cost)
+        except StorageError as error:
+            logger(__name__).warning("limits.not_shared", reason=str(error)[:200])
+            return getattr(self._alone, question)(item, *key, **cost)
 
     def _refusal(self, item: RateLimitItemPerMinute, key: tuple[str, ...], what: str) -> TooManyRequests:
-        reset = self._limiter.get_window_stats(item, *key).reset_time
+        reset = self._ask("get_window_stats", item, *key).reset_time
         return TooManyRequests(
             f"too many {what}", limit=item.amount, per_seconds=60, retry_after=round(max(1.0, reset - time.time()))
         )

@@ -212,6 +212,7 @@ def _stage_of(row: StageRow, total: Sum, now: float) -> Stage:
 def touch(db: WriteSession, job: str, **values: object) -> None:
     """Change a job's row and raise its version, so that watchers look again."""
     db.execute(update(JobRow).where(JobRow.id == job).values(version=JobRow.version + 1, **values))
+    db.announce(job)
 
 
 def lock_job_of(db: WriteSession, part: str) -> None:

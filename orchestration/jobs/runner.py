@@ -50,19 +50,6 @@ class Assignment:
     outputs: dict[str, str]
 
 
-class PointedBlobs(Blobs):
-    """The store with a failpoint between a file's bytes and its name."""
-
-    def __init__(self, root: Path, failpoints: Failpoints) -> None:
-        super().__init__(root)
-        self._failpoints = failpoints
-
-    def keep(self, path: Path) -> str:
-        """Take a finished temporary file into the store."""
-        self._failpoints.hit("publish.before_rename")
-        return super().keep(path)
-
-
 class Runner:
     """Runs parts in this process, one at a time."""
 
@@ -79,7 +66,7 @@ class Runner:
     ) -> None:
         self.database = database
         self.failpoints = Failpoints(settings.failpoint)
-        self.blobs = PointedBlobs(blobs.root, self.failpoints)
+        self.blobs = blobs.watched(lambda: self.failpoints.hit("publish.before_rename"))
         self.settings = settings
         self.registry = registry
         self.bell = bell

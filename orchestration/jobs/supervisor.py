@@ -23,9 +23,9 @@ from orchestration.jobs.celery_app import forget_processed
 from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.repository import RESOURCES
 from orchestration.jobs.workers import DEFAULT_WIRING, ages, holds_parts, release_parts_of, worker_name
-from services.kit.blobs import Blobs
 from services.kit.db import TRANSIENT, Database
 from services.kit.logging import logger
+from services.kit.objects import open_blobs
 from services.kit.settings import PREFIX, Settings
 
 log = logger(__name__)
@@ -92,9 +92,7 @@ class Supervisor:
         self._standby = standby
         self._database = Database(settings.resolved_database_url)
         self._bell = CeleryBell(settings)
-        self._reaper = Reaper(
-            self._database, Blobs(settings.blob_folder), settings, bell=self._bell, name=worker_name()
-        )
+        self._reaper = Reaper(self._database, open_blobs(settings), settings, bell=self._bell, name=worker_name())
         self._ended = threading.Event()
         self._restarts: deque[float] = deque()
         self.child: subprocess.Popen[bytes] | None = None

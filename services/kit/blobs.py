@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from contracts.errors import CorruptArtifact, StorageFull
 from services.kit.keys import sha256_of_file
@@ -40,7 +42,14 @@ class Blobs:
         self.root = root
         self._verified: set[str] = set()
         self._lock = threading.Lock()
+        self._before_keep: Callable[[], None] = _nothing
         (root / "tmp").mkdir(parents=True, exist_ok=True)
+
+    def watched(self, before_keep: Callable[[], None]) -> Self:
+        """Return the same store, which tells `before_keep` when bytes are about to get their name."""
+        same = copy.copy(self)
+        same._before_keep = before_keep
+        return same
 
     def temporary(self, stem: str = "blob") -> Path:
         """Return an unused name in the folder's temporary area, for a file that `keep` will take."""
@@ -48,6 +57,7 @@ class Blobs:
 
     def keep(self, path: Path) -> str:
         """Take a finished temporary file into the store and return its sha256; the temporary name is gone."""
+        self._before_keep()
         with storage_full_is_typed():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -125,6 +135,10 @@ class Blobs:
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
+
+
+def _nothing() -> None:
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

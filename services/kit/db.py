@@ -87,12 +87,17 @@ class ReadSession(Session):
 class WriteSession(ReadSession):
     """A DB session inside a write transaction. Only the boundary that opened it commits."""
 
+    def announce(self, subject: str) -> None:
+        """Have it told, once this transaction is committed, that `subject` changed."""
+        self.info.setdefault("announced", set()).add(subject)
+
 
 class Database:
     """Reading and writing transactions on SQLite or PostgreSQL."""
 
     def __init__(self, url: str, *, busy_seconds: float = 5.0) -> None:
         self.url = url
+        self.announcer: Callable[[frozenset[str]], None] | None = None  # told what changed, after each commit
         self._clock_lock = threading.Lock()
         self._measured: float | None = None
         self._offset = 0.0
@@ -121,6 +126,9 @@ class Database:
         """Open a write transaction: committed on leaving, rolled back when left by an exception."""
         with WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
+        announced = session.info.get("announced")
+        if announced and self.announcer is not None:
+            self.announcer(frozenset(announced))
 
     def time(self) -> float:
         """Seconds since the epoch as the database counts them, though this machine's clock may be minutes off.

@@ -33,6 +33,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".xsys"), description="data folder: database, blobs, queue, key")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the data folder")
+    blob_url: str | None = Field(
+        default=None, pattern="^s3://[^/]+", description="s3://BUCKET/PREFIX for artifacts; default: the data folder"
+    )
+    s3_endpoint: str | None = Field(default=None, description="URL of an S3 server that is not Amazon's")
+    blob_cache: int = Field(default=20 << 30, ge=0, description="bytes of objects kept in the data folder")
     broker_url: SecretStr | None = Field(
         default=None, description="redis://… carries jobs' bells, rate limits, live events; default: a folder"
     )
