@@ -19,9 +19,11 @@ from services.model.attribution.rules import (
     ZBox,
     ZPlus,
 )
+from services.model.attribution.sampler import Plays, Step, sample_plays
 
 __all__ = [
     "COMPOSITES", "AffineRule", "AlphaBeta", "Assignment", "Attention", "Attribution", "Average", "Composite",
     "Condition", "Diagnostics", "Edge", "EdgeGraph", "Epsilon", "Flat", "Gamma", "Gate", "Magnitude", "Norm",
-    "Residual", "Risk", "StakeCap", "WSquare", "ZBox", "ZPlus", "attribute", "composite", "edge_graph",
+    "Plays", "Residual", "Risk", "StakeCap", "Step", "WSquare", "ZBox", "ZPlus", "attribute", "composite",
+    "edge_graph", "sample_plays",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from services.model.attribution.result import Condition, Edge, EdgeGraph
 from services.model.attribution.run import Run, traced
 from services.model.attribution.targets import Inputs, Target, require_ready
 
+KEPT = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
 TOGETHER = 16  # backward passes carried at once; more costs memory and gains nothing on a CPU
 
 
@@ -42,7 +43,7 @@ def conditional_maps(run: Run, conditions: Sequence[Condition], chosen: Composit
         members = [index for index, each in enumerate(paths) if each == path]
         if not path:
             raise BadCondition("a condition names no layer", field="conditions")
-        (above,) = torch.autograd.grad(run.carrier, run.captured[path[0]], run.seed, retain_graph=True)
+        (above,) = torch.autograd.grad(run.carrier, run.captured[path[0]], run.seed, **KEPT)
         for start in range(0, len(members), TOGETHER):
             group = members[start : start + TOGETHER]
             flow = _carried(run, path, [conditions[index] for index in group], above)
@@ -58,9 +59,7 @@ def _carried(run: Run, path: tuple[str, ...], conditions: Sequence[Condition], a
         here = run.captured[name]
         flow = flow * torch.stack([mask(here, each, name) for each in conditions])
         goal = run.leaf if below is None else run.captured[below]
-        (flow,) = torch.autograd.grad(
-            here, goal, flow, retain_graph=True, is_grads_batched=True, allow_unused=True, materialize_grads=True
-        )
+        (flow,) = torch.autograd.grad(here, goal, flow, is_grads_batched=True, **KEPT)
     return flow
 
 
@@ -100,7 +99,7 @@ def edge_graph(
     run.ledger.closed = True
     names = list(reversed(run.captured))  # from the output to the input
     nodes: dict[tuple[str, int], float] = {}
-    flows = torch.autograd.grad(run.carrier, [run.captured[name] for name in names], run.seed, retain_graph=True)
+    flows = torch.autograd.grad(run.carrier, [run.captured[name] for name in names], run.seed, **KEPT)
     kept = {name: _strongest(flow, top) for name, flow in zip(names, flows, strict=True)}
     for name, found in kept.items():
         nodes |= {(name, unit): amount for unit, amount in found.items()}
@@ -108,9 +107,7 @@ def edge_graph(
     for name, below, flow in zip(names, names[1:], flows, strict=False):
         here = run.captured[name]
         masks = torch.stack([mask(here, Condition({name: [unit]}), name) for unit in kept[name]])
-        (reached,) = torch.autograd.grad(
-            here, run.captured[below], flow * masks, retain_graph=True, is_grads_batched=True
-        )
+        (reached,) = torch.autograd.grad(here, run.captured[below], flow * masks, is_grads_batched=True, **KEPT)
         for unit, each in zip(kept[name], reached, strict=True):
             amounts = per_component(each)
             edges += [Edge((name, unit), (below, lower), float(amounts[lower])) for lower in kept[below]]

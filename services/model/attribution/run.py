@@ -46,15 +46,15 @@ def traced(
     deviations = None if plain else _deviations(model, inputs, name, leaf, composite, fallback)
     ledger = Ledger()
     tracer = Tracer(
-        model, composite, fallback=fallback, ledger=ledger, absolute=absolute, record=record,
+        model, composite, fallback=fallback, ledger=None if record else ledger, absolute=absolute, record=record,
         token_ids=given if tokens else None, deviations=deviations, plain=plain,
     )  # fmt: skip
     fed: object = leaf if name is None else dict(inputs) | {name: leaf}
     with torch.enable_grad(), captured_outputs(model, layers, copies=plain) as seen:
         with tracer if not plain or tokens else nullcontext():
             out = model(**fed) if isinstance(fed, Mapping) else model(fed)
-        carrier = tracer.carrier_of(output_tensor(out))
-        held = {each: tracer.carrier_of(tensor, as_captured=True) for each, tensor in seen.items()}
+        carrier = tracer.made(output_tensor(out))
+        held = {each: tracer.made(tensor, as_captured=True) for each, tensor in seen.items()}
     if tokens:
         if tracer.leaf is None:
             raise BadInputs("integer inputs without an embedding that looks them up need no gradient", field="inputs")

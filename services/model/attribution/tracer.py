@@ -41,7 +41,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Node:
-    """One step of the recorded graph: the tensors that it read and the tensor that it made."""
+    """One recorded operation: the leaves of its own graph and the tensor that it made."""
 
     name: str
     parents: tuple[Tensor, ...]
@@ -60,6 +60,7 @@ class Tracer(TorchFunctionMode):
     absolute : build the graph of path mass |K| instead of K.
     token_ids : integer inputs; the embedding that looks them up becomes the input.
     plain : leave everything to autograd but the look-up of token ids.
+    record : keep every operation as a node with a graph of its own (for the sampler); the whole graph is cut then.
     deviations : [*x] standard deviations per affine call under noise, for risk aversion.
     """
 
@@ -81,6 +82,7 @@ class Tracer(TorchFunctionMode):
         self._rebound: dict[int, tuple[Tensor, Tensor]] = {}
         self._folded: dict[int, Tensor] = {}
         self._padded: dict[int, tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]] = {}
+        self._origins: dict[int, tuple[Tensor, Tensor]] = {}
         self._attention: dict[int, Tensor] = {}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -168,17 +170,22 @@ class Tracer(TorchFunctionMode):
             return {key: self.resolved(each) for key, each in value.items()}
         return value
 
-    def carrier_of(self, tensor: Tensor, *, as_captured: bool = False) -> Tensor:
-        """The tensor that carries relevance for `tensor`; `as_captured` ignores later in-place changes."""
+    def carrier_of(self, tensor: Tensor) -> Tensor:
+        """The tensor that carries relevance for an argument; a parameter is a constant."""
         if isinstance(tensor, nn.Parameter):
             return tensor.detach()
+        carrier = self.made(tensor)
+        return carrier if self.nodes is None or not carrier.requires_grad else self._port(carrier)
+
+    def made(self, tensor: Tensor, *, as_captured: bool = False) -> Tensor:
+        """The tensor in the graph for one that the model sees; `as_captured` ignores later in-place changes."""
         while not as_captured and id(tensor) in self._rebound:
             tensor = self._rebound[id(tensor)][1]
         pending = self._pending.get(id(tensor))
         if pending is None:
             return tensor
         if as_captured and pending.out is None and id(tensor) in self._folded:
-            return self.carrier_of(self._folded[id(tensor)], as_captured=True)
+            return self.made(self._folded[id(tensor)], as_captured=True)
         if pending.out is None:
             pending.out = affine(pending.operation, pending.rule, self.ledger, absolute=self.absolute)
             if self.is_attention(tensor):
@@ -186,6 +193,12 @@ class Tracer(TorchFunctionMode):
             if self.nodes is not None:
                 self.nodes.append(Node(pending.name, (pending.operation.x,), pending.out))
         return pending.out
+
+    def origin(self, port: Tensor) -> Tensor:
+        """The tensor that a recorded operation's input was copied from."""
+        while id(port) in self._origins:
+            port = self._origins[id(port)][1]
+        return port
 
     # --- inside -----------------------------------------------------------------------------------
     def _native(self, func: Callable, name: str, args, kwargs):
@@ -220,6 +233,17 @@ class Tracer(TorchFunctionMode):
         out = self.__torch_function__(plain, (), args, kwargs)
         self._rebound[id(target)] = (target, out)
         return out
+
+    def _port(self, carrier: Tensor) -> Tensor:
+        """A fresh leaf in place of an operand, so that each recorded operation has a graph of its own."""
+        port = carrier.detach().requires_grad_()
+        self._origins[id(port)] = (port, carrier)
+        if self.is_attention(carrier):
+            self.mark_attention(port)
+        if id(carrier) in self._padded:
+            _, source, around = self._padded[id(carrier)]
+            self.note_padding(port, source, around)
+        return port
 
     def _record(self, name: str, sources: object, out: object) -> None:
         if self.nodes is None:
