@@ -1,9 +1,9 @@
 """Monte-Carlo plays: relevance as the mean over paths from the output to the inputs.
 
-A play sits at one entry of one tensor with a weight w. An operation with signed kernel K moves it from output entry
-j to input entry i with probability |K_ij| / gamma_j, gamma_j = sum_i |K_ij|, and multiplies w by gamma_j sgn K_ij. What the
-kernel does not hand on, 1 - sum_i K_ij (biases, eps, constants), is one more entry: there the play ends, absorbed. The
-mean of w over the plays that end at an input entry is its relevance, for every linear rule.
+A play sits at one entry of one tensor with a weight w. An operation with signed kernel K moves it from output entry j
+to input entry i with probability |K_ij| / gamma_j, gamma_j = sum_i |K_ij|, and multiplies w by gamma_j sgn K_ij. What
+the kernel does not hand on, 1 - sum_i K_ij (biases, eps, constants), is one more entry: there the play ends, absorbed.
+The mean of w over the plays that end at an input entry is its relevance, for every linear rule.
 Source: the game of docs/attribution.md (ours); ReLU Net Game (Gaubert & Vlassopoulos) for the reading as a game.
 """
 
