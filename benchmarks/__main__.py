@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("collection", "metrics", "search", "retrieval", "demo")
+NAMES = ("collection", "metrics", "search", "retrieval", "demo", "controlled")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -199,6 +199,10 @@ class UnknownSnapshot(NotFound):
     remedy = "List the snapshots with `xsys snapshot list`."
 
 
+class UnknownFactor(NotFound):
+    remedy = "Name a recorded property as NAME=VALUE; the answer lists those of the dataset."
+
+
 class UnknownComponent(NotFound):
     remedy = "Indices run from 0 to width - 1 of the layer; a sign of -1 exists in signed layers only."
 

@@ -17,6 +17,7 @@ from contracts.errors import (
     NoTextSide,
     UnknownComponent,
     UnknownEncoder,
+    UnknownFactor,
     UnknownLayer,
     UnknownSample,
     UnknownSnapshot,
@@ -28,6 +29,7 @@ SnapshotId = Annotated[str, Field(min_length=1, max_length=80, description="id (
 ComponentIndex = Annotated[int, Field(ge=0, lt=2**31)]
 Sign = Literal[1, -1]
 EncoderName = Annotated[str, Field(min_length=1, max_length=300)]
+FactorName = Annotated[str, Field(pattern=r"^[^=]{1,80}=.{1,200}$", description="NAME=VALUE")]
 
 
 class Encoder(Contract):
@@ -240,6 +242,25 @@ class ComponentDetail(Contract):
     nearest: list[Neighbour]
 
 
+class FactorScore(Contract):
+    """How well one component detects a recorded property; the standard error is Hanley and McNeil's."""
+
+    component: ComponentRef
+    auroc: FiniteFloat
+    standard_error: FiniteFloat
+
+
+class FactorScores(Contract):
+    """The components that best tell samples with a recorded property (`NAME=VALUE`) from the others."""
+
+    snapshot: str
+    lineage: str
+    factor: str
+    n: int
+    n_with: int
+    components: list[FactorScore]
+
+
 class SnapshotCheck(Contract):
     """The outcome of hashing every file of a snapshot."""
 
@@ -320,6 +341,18 @@ class ExplanationService(Protocol):
     )
     def vectors(self, caller: Caller, snapshot: SnapshotId, layer: LayerName) -> Arrays:
         """Deliver a layer's semantic vectors: `vectors` [C, d] float32 (zeros where there is none), `index`, `sign`."""
+        ...
+
+    @operation(
+        "GET",
+        "/snapshots/{snapshot}/factors",
+        right=Right.LOOK,
+        refuses=(UnknownSnapshot, UnknownLayer, UnknownFactor, CorruptArtifact),
+    )
+    def factors(
+        self, caller: Caller, snapshot: SnapshotId, layer: LayerName, factor: FactorName, k: Limit = 20
+    ) -> FactorScores:
+        """Rank a layer's components by how well they detect a recorded property of the samples, best first."""
         ...
 
     @operation("POST", "/snapshots/{snapshot}/check", right=Right.LOOK, refuses=(UnknownSnapshot,), idempotent=True)

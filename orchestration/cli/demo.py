@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import enum
 import time
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from contracts.data import DatasetRegistration, DemoSource
 from contracts.explanation import PictureTerm, SearchQuery, SnapshotRequest, TextTerm
 from contracts.model import ModelRegistration
+from orchestration.cli import clever_hans
 from orchestration.cli.desk import Desk, local_desk
 from orchestration.cli.progress import follow
 from orchestration.cli.render import show_hits, show_json
@@ -58,21 +60,37 @@ def search_demo(desk: Desk, snapshot: str) -> None:
     )
 
 
+class Which(enum.StrEnum):
+    """The demonstrations that there are."""
+
+    PHOTOGRAPHS = "photographs"
+    CLEVER_HANS = "clever-hans"
+
+
 def demo(
+    which: Annotated[
+        Which, typer.Argument(help="photographs: a real model; clever-hans: a misled one, against the truth.")
+    ] = Which.PHOTOGRAPHS,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the searches.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the server afterwards.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the snapshot as JSON and stop.")] = False,
 ) -> None:
-    """Explain a real ImageNet model on real photographs, search it, and open the browser UI."""
+    """Explain a model on pictures, search it, and open the browser UI: a real one, or one that was misled."""
     begun = time.perf_counter()
     desk = local_desk()
-    snapshot = build_demo(desk, quiet=json)
+    settings = load_settings()
+    hans = which is Which.CLEVER_HANS
+    folder = settings.home.absolute() / "controlled"
+    snapshot = clever_hans.build(desk, folder, quiet=json) if hans else build_demo(desk, quiet=json)
     if json:
         show_json(desk.explanation.snapshot(desk.caller, snapshot))
         return
-    search_demo(desk, snapshot)
+    if hans:
+        clever_hans.show(desk, snapshot, settings.home.absolute() / "clever-hans.png")
+    else:
+        search_demo(desk, snapshot)
     typer.echo(f"\nsnapshot {snapshot} ready after {time.perf_counter() - begun:.0f} s")
-    typer.echo('try: xsys search "a striped animal"    xsys snapshot show ' + snapshot)
+    example = clever_hans.PROMPT if hans else "a striped animal"
+    typer.echo(f'try: xsys search "{example}"    xsys snapshot show {snapshot}')
     if not no_serve:
-        settings = load_settings()
         run_server(settings if port is None else settings.model_copy(update={"port": port}))

@@ -13,6 +13,7 @@ from contracts.explanation import (
     Component,
     ComponentDetail,
     Encoder,
+    FactorScores,
     SearchHits,
     SearchQuery,
     Sign,
@@ -21,6 +22,7 @@ from contracts.explanation import (
 )
 from services.explanation.components import detail, listing
 from services.explanation.encoders.registry import EncoderCache, available_encoders
+from services.explanation.factors import factor_scores
 from services.explanation.opened import Opened, OpenedSnapshots, Pinned
 from services.explanation.repository import newest_encoder, page_of_snapshots, snapshot_row
 from services.explanation.search import Searcher
@@ -91,6 +93,10 @@ class Explanation:
             "index": tables.examples["index"].astype(np.int32),
             "sign": tables.examples["sign"].astype(np.int8),
         }
+
+    def factors(self, caller: Caller, snapshot: str, layer: str, factor: str, k: int = 20) -> FactorScores:
+        """Rank a layer's components by how well they detect a recorded property."""
+        return factor_scores(self.opened(caller, snapshot), layer, factor, k)
 
     def check(self, caller: Caller, snapshot: str) -> SnapshotCheck:
         """Hash every file that the snapshot was computed from or consists of."""

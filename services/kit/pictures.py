@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from contracts.data import Box, Sample
+from contracts.data import Box, Factor, Sample
 from contracts.errors import UnknownMask, UnknownSample, UnsafePicture
 from services.kit.blobs import Blobs
 from services.kit.masks import decode_mask
@@ -248,6 +248,10 @@ class Manifest:
     def labels(self) -> list[str | None]:
         """The label of every sample."""
         return list(self._columns["label"])
+
+    def factors(self) -> list[dict[str, Factor]]:
+        """The recorded factors of every sample."""
+        return [json.loads(factors) if factors else {} for factors in self._columns["factors"]]
 
     def groups(self) -> list[str | None]:
         """The group of every sample."""

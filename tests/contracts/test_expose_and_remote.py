@@ -111,6 +111,13 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "explanation.components": ({"snapshot": "s_1", "layer": "blocks.1", "sort": "clarity"}, Page(items=[COMPONENT])),
     "explanation.component": ({"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1}, DETAIL),
     "explanation.vectors": ({"snapshot": "s_1", "layer": "a b%2e"}, VECTORS),
+    "explanation.factors": (
+        {"snapshot": "s_1", "layer": "blocks.1", "factor": "artefact=tag", "k": 3},
+        explanation.FactorScores(
+            snapshot="s_1", lineage="l", factor="artefact=tag", n=9, n_with=2,
+            components=[explanation.FactorScore(component=REF, auroc=0.75, standard_error=0.1)],
+        ),
+    ),
     "explanation.check": ({"snapshot": "s_1"}, explanation.SnapshotCheck(snapshot="s_1", artifacts=3, damaged=["k"])),
     "governance.me": ({}, governance.Identity(user="u", name="n", workspace="w", role="viewer", rights=[Right.LOOK])),
     "governance.tokens": ({}, Page(items=[TOKEN])),
