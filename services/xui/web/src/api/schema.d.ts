@@ -536,6 +536,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshots/{snapshot}/factors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rank a layer's components by how well they detect a recorded property of the samples, best first
+         * @description Rank a layer's components by how well they detect a recorded property of the samples, best first
+         */
+        get: operations["explanation_factors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/snapshots/{snapshot}/search": {
         parameters: {
             query?: never;
@@ -864,6 +884,35 @@ export interface components {
              * @description flat index of the maximum in the map, for `max` pooling
              */
             position?: number | null;
+        };
+        /**
+         * FactorScore
+         * @description How well one component detects a recorded property; the standard error is Hanley and McNeil's.
+         */
+        FactorScore: {
+            component: components["schemas"]["ComponentRef"];
+            /** Auroc */
+            auroc: number;
+            /** Standard Error */
+            standard_error: number;
+        };
+        /**
+         * FactorScores
+         * @description The components that best tell samples with a recorded property (`NAME=VALUE`) from the others.
+         */
+        FactorScores: {
+            /** Snapshot */
+            snapshot: string;
+            /** Lineage */
+            lineage: string;
+            /** Factor */
+            factor: string;
+            /** N */
+            n: number;
+            /** N With */
+            n_with: number;
+            /** Components */
+            components: components["schemas"]["FactorScore"][];
         };
         /**
          * Failure
@@ -4333,6 +4382,106 @@ export interface operations {
                 };
             };
             /** @description UnknownComponent, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_factors: {
+        parameters: {
+            query: {
+                layer: string;
+                /** @description NAME=VALUE */
+                factor: string;
+                k?: number;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FactorScores"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownFactor, UnknownLayer, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
