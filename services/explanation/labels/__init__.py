@@ -1,0 +1,1 @@
+"""Names for components and how far they can be trusted: arrays in, arrays out."""
