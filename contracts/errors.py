@@ -274,6 +274,50 @@ class NonNegativeRequired(XsysError):
     remedy = "Take features after a rectifier, or set `split_signs` to factorise both halves."
 
 
+# --- labels -------------------------------------------------------------------------------------
+class EmptyVocabulary(XsysError):
+    status = 422
+    remedy = "Give at least two different names, or `imagenet-1k`, `imagenet-22k`, `classes` or `captions`."
+
+
+class LabelTooLong(XsysError):
+    status = 422
+    remedy = "Shorten the name to at most 200 characters; `index` says which one it is."
+
+
+class UnknownScorer(XsysError):
+    status = 422
+    remedy = "Take one of `known`; parameters follow a colon, as in `csp:gamma=0.5,unit=true`."
+
+
+class PriorNeedsComponents(XsysError):
+    """softWPMI and WPMI compare components with each other: one alone scores 0 for every name."""
+
+    status = 422
+    remedy = "Label at least two components of the layer together, or take another scorer."
+
+
+class HeldOutOverlap(XsysError):
+    """Labels would be judged on the samples that they were made from."""
+
+    status = 422
+    remedy = "Split by group with `probe`, `tune` and `held_out` disjoint."
+
+
+class MissingAnnotations(XsysError):
+    status = 422
+    remedy = "INVERT reads class labels: register the pictures in one folder per class, or take another scorer."
+
+
+class TooFewGroups(XsysError):
+    status = 422
+    remedy = "Labels are judged on groups of pictures that did not make them: register more source photos."
+
+
+class UnknownLabels(NotFound):
+    remedy = "Make labels with `xsys label build SNAPSHOT`."
+
+
 # --- jobs ---------------------------------------------------------------------------------------
 class UnknownJob(NotFound):
     remedy = "List the jobs with `xsys job list`."

@@ -85,8 +85,8 @@ def mine_negatives(
     found = np.full(positives.shape, NONE, np.int64)
     for start in range(0, len(positives), COLUMNS):
         stop = min(start + COLUMNS, len(positives))
-        block = np.ascontiguousarray(activations[:, start:stop].T)
-        low = block < np.asarray(thresholds[start:stop, None], block.dtype)
+        block = np.ascontiguousarray(activations[:, start:stop].T, dtype=np.float32)
+        low = block < thresholds[start:stop, None]
         for component in range(start, stop):
             chosen = _walk if reuse else _walk_once
             found[component] = chosen(cache, embeddings, positives[component], low[component - start])

@@ -54,7 +54,7 @@ def test_a_negative_may_serve_several_positives_only_with_reuse(world):
 
 
 def test_a_constant_column_has_no_negative(world):
-    embeddings, activations, positives, thresholds = world
+    embeddings, activations, positives, _ = world
     flat = activations.copy()
     flat[:, 0] = 2.0
     means = flat.mean(axis=0, dtype=np.float64).astype(np.float32)

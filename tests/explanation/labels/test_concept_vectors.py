@@ -100,7 +100,9 @@ def test_lda_solves_the_equations_it_says(world):
     solved = unit_rows(lda(pairs, ridge=0.1))
     for c in range(3):
         one, other = pairs.positives[c].astype(np.float64), pairs.negatives[c].astype(np.float64)
-        within = ((one - one.mean(0)).T @ (one - one.mean(0)) + (other - other.mean(0)).T @ (other - other.mean(0))) / 22
+        within = (
+            (one - one.mean(0)).T @ (one - one.mean(0)) + (other - other.mean(0)).T @ (other - other.mean(0))
+        ) / 22
         ridge = 0.1 * np.trace(within) / 16
         expected = np.linalg.solve(within + ridge * np.eye(16), one.mean(0) - other.mean(0))
         np.testing.assert_allclose(solved[c], expected / np.linalg.norm(expected), atol=1e-5)
