@@ -154,6 +154,16 @@ class UnknownLayer(NotFound):
     remedy = "Take one of `closest`, or list them all with `xsys model layers MODEL`."
 
 
+class EmptyClassError(XsysError):
+    status = 422
+    remedy = "Add samples of the class, or train without it."
+
+
+class LabelsMissingError(XsysError):
+    status = 422
+    remedy = "Use a dataset with labels."
+
+
 class UnknownArchitecture(XsysError):
     status = 422
     remedy = "Use `timm:NAME`, `torchvision:NAME`, `open_clip:NAME` or `entry_point:NAME`; `closest` has near names."

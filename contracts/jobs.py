@@ -11,8 +11,10 @@ from pydantic import Field
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
+    Conflict,
     IdempotencyConflict,
     JobNotRetryable,
+    LabelsMissingError,
     PathNotAllowed,
     UnknownArchitecture,
     UnknownDataset,
@@ -27,6 +29,7 @@ from contracts.errors import (
 )
 from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.model import ModelRegistration
+from contracts.training import Curve, TrainingRequest
 
 JobId = Annotated[str, Field(pattern=r"^j_[0-9a-z]{8,40}$")]
 IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200)]
@@ -126,6 +129,21 @@ class JobService(Protocol):
         self, caller: Caller, body: SnapshotRequest, idempotency_key: IdempotencyKey | None = None
     ) -> Job:
         """Compute a snapshot; what is there already is reused."""
+        ...
+
+    @operation(
+        "POST",
+        "/trainings",
+        right=Right.REGISTER,
+        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, LabelsMissingError, Conflict, WrongWeights),
+    )
+    def train_model(self, caller: Caller, body: TrainingRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
+        ...
+
+    @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))
+    def curve(self, caller: Caller, job: JobId) -> Curve:
+        """Show the epochs of a training so far; empty for jobs of other kinds."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

@@ -93,6 +93,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.service import Explanation
     from services.explanation.stages import stages as explanation_stages
     from services.model.planning import plan_registration as plan_model
+    from services.model.planning_training import plan_training
     from services.model.service import Models
     from services.model.stages import stages as model_stages
     from services.xui.server import xui_app
@@ -111,6 +112,14 @@ def build(settings: Settings) -> Wiring:
     planners = Planners(
         dataset=lambda caller, body: plan_dataset(body, caller=caller, data=data, registry=registry),
         model=lambda caller, body: plan_model(body, caller=caller, models=model, registry=registry),
+        training=lambda caller, body: plan_training(
+            body,
+            caller=caller,
+            models=model,
+            dataset=data.dataset(caller, body.dataset),
+            registry=registry,
+            numerics=numerics(settings),
+        ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
     )
     pipelines = Pipelines(

@@ -169,6 +169,19 @@ def failures_of(db: ReadSession, job: str) -> list[Failure]:
     return [Failure(**json.loads(text)) for text in db.scalars(query) if text is not None]
 
 
+def latest_output(db: ReadSession, job: str, stage: str, output: str) -> str | None:
+    """Return the key of an output of the last finished part among a job's stages of one name."""
+    query = (
+        select(PartRow.outputs)
+        .join(StageRow, StageRow.id == PartRow.stage)
+        .where(StageRow.job == job, StageRow.name == stage, PartRow.state == State.DONE)
+        .order_by(StageRow.position.desc(), PartRow.position.desc())
+        .limit(1)
+    )
+    outputs = db.scalar(query)
+    return None if outputs is None else str(outputs[output])
+
+
 def job_of(db: ReadSession, row: JobRow) -> Job:
     """Render a job with the progress of its stages."""
     stages = stages_of(db, row.id)

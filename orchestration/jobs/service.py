@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State
+from contracts.training import Curve
 from orchestration.jobs.bell import Bell, unit_of_work
 from orchestration.jobs.progression import cancel_job, end_job, reopen_job, start_stage
 from orchestration.jobs.repository import (
@@ -17,10 +18,13 @@ from orchestration.jobs.repository import (
     insert_job,
     job_of,
     job_with_key,
+    latest_output,
     page_of_jobs,
     stages_of,
     visible_job,
 )
+from services.kit.arrays import facts_of
+from services.kit.artifacts import find_artifacts
 from services.kit.blobs import Blobs
 from services.kit.cursors import decode_cursor, encode_cursor
 from services.kit.db import Database
@@ -112,6 +116,17 @@ class Jobs:
             if first is not None:
                 transaction.queued += start_stage(transaction.db, self.blobs, row, first)
         return self.job(caller, job)
+
+    def curve(self, caller: Caller, job: str) -> Curve:
+        """Show the figures that a training's latest checkpoint holds."""
+        with self.database.reading() as db:
+            visible_job(db, caller, job)
+            key = latest_output(db, job, "train-epoch", "checkpoint")
+            known = find_artifacts(db, caller.workspace, [key] if key else [])
+        if key is None or key not in known:
+            return Curve(job=job, epochs=[], stopped=False)
+        facts = facts_of(self.blobs.open(known[key].blob))
+        return Curve.model_validate({"job": job, **facts})
 
     def watch(self, caller: Caller, job: str, last: int | None = None) -> Iterator[tuple[int, Job]]:
         """Yield (version, job) whenever the version has grown, until the job has ended."""

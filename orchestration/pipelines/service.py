@@ -11,6 +11,7 @@ from contracts.errors import StaleArtifact
 from contracts.explanation import Encoder, ExplanationService, SnapshotRequest
 from contracts.jobs import Job, Repair
 from contracts.model import ModelRegistration, ModelService
+from contracts.training import Curve, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.snapshot import SnapshotPlanner
 from services.kit.artifacts import forget_artifacts
@@ -25,6 +26,7 @@ class Planners:
 
     dataset: Callable[[Caller, DatasetRegistration], JobPlan]
     model: Callable[[Caller, ModelRegistration], JobPlan]
+    training: Callable[[Caller, TrainingRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
 
 
@@ -61,6 +63,14 @@ class Pipelines:
     def build_snapshot(self, caller: Caller, body: SnapshotRequest, idempotency_key: str | None = None) -> Job:
         """Compute a snapshot; what is there already is reused."""
         return self._submit(caller, body, idempotency_key, self.plan_snapshot(caller, body))
+
+    def train_model(self, caller: Caller, body: TrainingRequest, idempotency_key: str | None = None) -> Job:
+        """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
+        return self._submit(caller, body, idempotency_key, self._planners.training(caller, body))
+
+    def curve(self, caller: Caller, job: str) -> Curve:
+        """Show the epochs of a training so far; empty for jobs of other kinds."""
+        return self._jobs.curve(caller, job)
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

@@ -30,7 +30,7 @@ _CODES = {
 
 def pack_arrays(arrays: Arrays) -> bytes:
     """Serialise arrays for the wire (media type `application/vnd.xsys.arrays`)."""
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def unpack_arrays(body: bytes) -> Arrays:
@@ -42,7 +42,7 @@ def save_arrays(path: Path, arrays: Arrays, facts: Mapping[str, object] | None =
     """Write arrays, and `facts` as JSON in the header. Equal arrays and facts give equal bytes."""
     header = {"facts": json.dumps(facts, sort_keys=True)} if facts is not None else None
     with storage_full_is_typed():
-        save_file({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}, path, metadata=header)
+        save_file({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}, path, metadata=header)
 
 
 def load_arrays(path: Path, names: Iterable[str] | None = None) -> Arrays:
@@ -107,7 +107,7 @@ class ArrayWriter:
         if name != expected or piece.dtype != dtype or piece.nbytes > left:
             raise ValueError(f"{name} {piece.dtype} {piece.nbytes} B; due is {expected} {dtype} with {left} B left")
         with storage_full_is_typed():
-            self._file.write(np.ascontiguousarray(piece).tobytes())
+            self._file.write(np.asarray(piece, order="C").tobytes())
         self._left[0] = (expected, dtype, left - piece.nbytes)
 
     def __enter__(self) -> Self:

@@ -12,9 +12,12 @@ from services.kit.keys import sha256_of, sha256_of_file
 from services.kit.stages import StageFunction, Work
 from services.model.repository import add_model
 from services.model.service import Models
+from services.model.trained import register_trained, train_epoch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from services.model.adapters.port import Built
 
 
 def stages(models: Models) -> tuple[StageFunction, ...]:
@@ -22,17 +25,15 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
     return (
         StageFunction("register-model", 1, register_model),
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
+        StageFunction("train-epoch", 1, lambda work: train_epoch(work, models)),
+        StageFunction("register-trained", 1, lambda work: register_trained(work, models, publish_model)),
     )
 
 
 def register_model(work: Work) -> None:
     """Read and check weights, run the model once, keep both. Publishes the model's row."""
-    from safetensors.torch import save_file
-
-    from services.model.adapters.registry import adapter_for, build
-    from services.model.capture.catalogue import catalogue
-    from services.model.capture.samples import sample_batch
-    from services.model.weights import load_into, read_weights
+    from services.model.adapters.registry import build
+    from services.model.weights import read_weights
 
     spec = dict(work.spec)
     path, source = Path(str(spec.pop("path"))), spec.pop("source_sha256")
@@ -41,6 +42,21 @@ def register_model(work: Work) -> None:
         raise WrongWeights(f"{path.name} was changed or removed since it was registered", field="weights")
     built = build(asked.architecture, asked.config)
     state = read_weights(path, asked.architecture, built)
+    publish_model(work, asked, built, state, classes=built.classes)
+    work.advance(1)
+
+
+def publish_model(
+    work: Work, asked: ModelRegistration, built: Built, state: dict[str, Tensor], *, classes: list[str] | None
+) -> None:
+    """Run a model once on its weights to find its layers; keep both, and publish the model's row."""
+    from safetensors.torch import save_file
+
+    from services.model.adapters.registry import adapter_for
+    from services.model.capture.catalogue import catalogue
+    from services.model.capture.samples import sample_batch
+    from services.model.weights import load_into
+
     load_into(built.model, state)
     preprocessing = asked.preprocessing or built.preprocessing
     pick = adapter_for(asked.architecture)[0].pick
@@ -57,12 +73,11 @@ def register_model(work: Work) -> None:
     )  # fmt: skip
     model = Model(
         ref=ref, layers=layers, parameters=sum(part.numel() for part in built.model.parameters()),
-        classes=built.classes, licence=asked.licence, lineage=work.keys["model"], created_at=datetime.now(UTC),
+        classes=classes, licence=asked.licence, lineage=work.keys["model"], created_at=datetime.now(UTC),
     )  # fmt: skip
     work.emit_record("model", model.model_dump(mode="json", exclude={"created_at"}))
     work.when_published(lambda db: add_model(db, work.workspace, model))
     work.result = ref.id
-    work.advance(1)
 
 
 def collect_activations(work: Work, models: Models) -> None:

@@ -56,3 +56,10 @@ def test_an_unfinished_or_disordered_file_is_an_error(tmp_path):
         writer.append("a", np.zeros(1, np.int32))
     with pytest.raises(ValueError, match="due is a"), ArrayWriter(tmp_path / "x", shapes) as writer:
         writer.append("b", np.zeros(1, np.int32))
+
+
+def test_a_single_number_stays_one(tmp_path):
+    save_arrays(tmp_path / "x", {"n": np.array(3, dtype=np.int64), "t": np.arange(6).reshape(2, 3).T})
+    back = load_arrays(tmp_path / "x")
+    assert back["n"].shape == () and back["n"] == 3
+    assert back["t"].tolist() == [[0, 3], [1, 4], [2, 5]]

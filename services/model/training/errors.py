@@ -34,16 +34,6 @@ class PruneAllError(XsysError):
     remedy = "Prune less: at least one weight or channel of each group has to stay."
 
 
-class EmptyClassError(XsysError):
-    status = 422
-    remedy = "Add samples of the class, or train without it."
-
-
-class LabelsMissingError(XsysError):
-    status = 422
-    remedy = "Use a dataset with labels."
-
-
 class NonFiniteParameterError(XsysError):
     status = 422
     remedy = "Lower the learning rate or clip the feedback; the last good checkpoint is kept."

@@ -1,0 +1,60 @@
+"""The plan of a training: a stage for each epoch, so that a kill costs one epoch, and the registration at the end."""
+
+from __future__ import annotations
+
+from contracts.base import Caller
+from contracts.data import Dataset
+from contracts.errors import Conflict, LabelsMissingError
+from contracts.training import TrainingRequest
+from services.kit.keys import artifact_key
+from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
+from services.model.repository import find_model
+from services.model.service import Models
+
+EPOCH, REGISTER = "train-epoch", "register-trained"
+
+
+def plan_training(
+    request: TrainingRequest, *, caller: Caller, models: Models, dataset: Dataset, registry: StageRegistry,
+    numerics: dict[str, str | int],
+) -> JobPlan:  # fmt: skip
+    """Plan one training.
+
+    Raises
+    ------
+    LabelsMissingError : a dataset without two labels.
+    Conflict : the new model is named like its parent.
+    """
+    model = models.model(caller, request.model)
+    if len(dataset.labels) < 2:
+        raise LabelsMissingError(
+            f"{dataset.ref.name} has {len(dataset.labels)} labels; two are needed", field="dataset"
+        )
+    if request.name == model.ref.name:
+        raise Conflict("the new model needs a name of its own", field="name", model=model.ref.id)
+    told = request.model_dump(mode="json", exclude={"name", "model", "dataset"})
+    asked = request.model_dump(mode="json")
+    stages, inputs = [], {"manifest": dataset.lineage}
+    for epoch in range(request.epochs):
+        key = artifact_key(
+            EPOCH, version=registry.version(EPOCH), inputs=[model.ref.model_sha256, *inputs.values()],
+            params={**told, "epoch": epoch}, seed=request.seed, numerics=numerics, output="checkpoint",
+        )  # fmt: skip
+        spec = {"request": asked, "model": model.ref.model_dump(mode="json"), "epoch": epoch, "units": dataset.ref.n}
+        part = PartPlan(spec, dict(inputs), {"checkpoint": key}, units=dataset.ref.n)
+        stages.append(StagePlan(EPOCH, (part,), unit="pictures", title=f"epoch {epoch + 1} of {request.epochs}"))
+        inputs = {"manifest": dataset.lineage, "checkpoint": key}
+    keys = {
+        output: artifact_key(
+            REGISTER, version=registry.version(REGISTER), inputs=[model.ref.model_sha256, *inputs.values()],
+            params={"name": request.name}, seed=request.seed, numerics=numerics, output=output,
+        )
+        for output in ("model", "weights")
+    }  # fmt: skip
+    spec = {"request": asked, "model": model.ref.model_dump(mode="json")}
+    stages.append(StagePlan(REGISTER, (PartPlan(spec, dict(inputs), keys),), title="register the model"))
+    title = f"{request.name}: {model.ref.name} trained on {dataset.ref.name}"
+    with models.database.reading() as db:
+        known = find_model(db, caller.workspace, request.name)
+    result = known.ref.id if known is not None and known.lineage == keys["model"] else None
+    return JobPlan("training", title, tuple(stages), result)

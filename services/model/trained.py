@@ -1,0 +1,120 @@
+"""Offline work of training: one epoch from checkpoint to checkpoint, and registering what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from contracts.model import ModelRef, ModelRegistration
+from contracts.training import EpochFigures, TrainingRequest
+from services.kit.arrays import facts_of, load_arrays
+from services.kit.stages import Work
+from services.model.service import Models
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from services.model.adapters.port import Built
+    from services.model.training.session import Checkpoint, Split
+
+Publish = Callable[..., None]
+
+
+def train_epoch(work: Work, models: Models) -> None:
+    """Train one epoch. After an early stop the checkpoint is handed on as it is."""
+    from services.kit.pictures import Manifest
+    from services.model.preprocess import to_batch
+    from services.model.training.session import Session
+
+    request, number = TrainingRequest.model_validate(work.spec["request"]), int(str(work.spec["epoch"]))
+    before = _checkpoint(work) if "checkpoint" in work.inputs else None
+    if before is not None and before.stopped:
+        work.emitted["checkpoint"] = work.inputs["checkpoint"]
+        work.advance(int(str(work.spec["units"])))
+        return
+    manifest = Manifest.load(work.path("manifest"), work.blobs)
+    data = _split(manifest, request)
+    ref = ModelRef.model_validate(work.spec["model"])
+    built = start_of(ref, data.classes, request, models)
+
+    def pictures(indices: Sequence[int]) -> Tensor:
+        return to_batch((manifest.picture(index) for index in indices), ref.preprocessing)
+
+    after = Session(built.model, request, data, pictures).epoch(number, before, work.advance)
+    work.emit_arrays("checkpoint", after.arrays(), _facts(after))
+
+
+def register_trained(work: Work, models: Models, publish: Publish) -> None:
+    """Register what a training ended with as a model of its own; its lineage leads back to data and parent."""
+    from services.kit.pictures import Manifest
+    from services.model.training.session import result_of
+
+    request = TrainingRequest.model_validate(work.spec["request"])
+    ref = ModelRef.model_validate(work.spec["model"])
+    data = _split(Manifest.load(work.path("manifest"), work.blobs), request)
+    built = start_of(ref, data.classes, request, models)
+    asked = ModelRegistration(
+        name=request.name, architecture=ref.architecture, config=config_of(ref, data.classes, models),
+        preprocessing=ref.preprocessing,
+    )  # fmt: skip
+    state = {name: part.contiguous() for name, part in result_of(_checkpoint(work)).items()}
+    publish(work, asked, built, state, classes=list(data.classes))
+    work.advance(1)
+
+
+def start_of(ref: ModelRef, classes: Sequence[str], request: TrainingRequest, models: Models) -> Built:
+    """The model before the first epoch: the parent's weights, and a seeded new head where the classes are others."""
+    import torch
+    from safetensors.torch import load_file
+
+    from services.model.adapters.registry import build
+
+    config = config_of(ref, classes, models)
+    torch.manual_seed(request.seed)
+    built = build(ref.architecture, config)
+    own = built.model.state_dict()
+    parent = load_file(models.blobs.open(ref.weights_sha256))
+    built.model.load_state_dict(
+        {name: parent[name] if parent[name].shape == part.shape else part for name, part in own.items()}
+    )
+    return built
+
+
+def config_of(ref: ModelRef, classes: Sequence[str], models: Models) -> dict[str, Any]:
+    """Constructor arguments of the trained model: the parent's, with the number of classes of the labels."""
+    from safetensors import safe_open
+
+    from services.model.adapters.registry import build
+
+    config = {**ref.config, "num_classes": len(classes)}
+    with safe_open(models.blobs.open(ref.weights_sha256), "pt") as parent:
+        missing = set(build(ref.architecture, config).model.state_dict()) - set(parent.keys())
+    if missing:
+        from contracts.errors import WrongWeights
+
+        raise WrongWeights(
+            f"{ref.name} cannot be given {len(classes)} classes: {sorted(missing)[0]} is new", field="model"
+        )
+    return config
+
+
+def _split(manifest: Any, request: TrainingRequest) -> Split:
+    from services.model.training.session import split
+
+    return split(manifest.labels(), manifest.groups(), request.validation, request.seed)
+
+
+def _checkpoint(work: Work) -> Checkpoint:
+    from services.model.training.session import Checkpoint
+
+    path = work.path("checkpoint")
+    facts = facts_of(path)
+    figures = [EpochFigures.model_validate(epoch) for epoch in facts["epochs"]]
+    return Checkpoint.of(load_arrays(path), figures, stopped=bool(facts["stopped"]))
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, object]:
+    return {
+        "epochs": [epoch.model_dump(mode="json") for epoch in checkpoint.figures],
+        "stopped": checkpoint.stopped,
+    }

@@ -1,0 +1,90 @@
+"""`xsys train` on a real installation: a killed training ends with the bytes of an undisturbed one."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.conftest import Installation
+from tests.e2e.test_kill import worker_of
+
+TRAIN = (
+    "train", "run", "tuned", "--model", "tiny", "--dataset", "colours", "--epochs", "3", "--batch", "16", "--lr", "0.2",
+)  # fmt: skip
+SPEEDY = {"XSYS_HEARTBEAT": "PT0.3S", "XSYS_LEASE": "PT1S", "XSYS_REAPER_PERIOD": "PT0.5S", "XSYS_ATTEMPTS": "6"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A tiny random network and sixty pictures of two colours, registered."""
+    from services.kit.torchvision_ops import mend_torchvision
+
+    mend_torchvision()
+    import timm
+    import torch
+
+    folder, draw = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        (folder / label).mkdir()
+        for index in range(30):
+            pixels = np.clip(draw.normal(colour, 40, (48, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{index}.png")
+    torch.manual_seed(0)
+    weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    home = Installation(tmp_path_factory.mktemp("trained") / "home")
+    home.run("dataset", "add", str(folder), "--name", "colours")
+    home.run("model", "add", "tiny", "--architecture", "timm:test_resnet", "--weights", str(weights))
+    return home
+
+
+def checkpoints(home):
+    with sqlite3.connect(home.home / "xsys.sqlite") as db:
+        return dict(db.execute("SELECT key, blob FROM artifact WHERE kind LIKE 'train-epoch%'"))
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_the_middle_ends_with_the_same_bytes(prepared, tmp_path):
+    import shutil
+
+    disturbed = Installation(tmp_path / "home")
+    shutil.copytree(prepared.home, disturbed.home)
+    told = prepared.json(*TRAIN)
+    assert told["model"]["config"]["num_classes"] == 2
+    assert [epoch["epoch"] for epoch in told["curve"]["epochs"]] == [0, 1, 2]
+    assert told["curve"]["epochs"][-1]["validation_accuracy"] > 0.8
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli", *TRAIN],
+        env=disturbed.environment | SPEEDY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    killed, limit = 0, time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < limit:
+        worker = worker_of(process)
+        if killed < 2 and worker is not None and len(checkpoints(disturbed)) > killed:  # within a later epoch
+            os.kill(worker.pid, signal.SIGKILL)
+            killed += 1
+            time.sleep(1)
+        time.sleep(0.05)
+    assert process.wait(timeout=60) == 0, process.stderr.read()[-2000:]
+    assert killed == 2
+    assert checkpoints(disturbed) == checkpoints(prepared)
+    assert disturbed.json("model", "show", "tuned")["ref"] == told["model"]
+    again = disturbed.json(*TRAIN)  # nothing to do a second time
+    assert again["model"] == told["model"]
+
+
+def test_a_dataset_without_labels_is_refused_before_any_work(prepared, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    prepared.run("dataset", "add", str(tmp_path), "--name", "plain")
+    done = prepared.run("train", "run", "no", "--model", "tiny", "--dataset", "plain", check=False)
+    assert done.returncode == 1 and "LabelsMissingError (dataset): plain has 0 labels" in done.stderr
+    done = prepared.run("train", "run", "tiny", "--model", "tiny", "--dataset", "colours", check=False)
+    assert done.returncode == 1 and "needs a name of its own" in done.stderr
