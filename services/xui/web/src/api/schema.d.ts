@@ -248,6 +248,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job}/curve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the epochs of a training so far; empty for jobs of other kinds
+         * @description Show the epochs of a training so far; empty for jobs of other kinds
+         */
+        get: operations["jobs_curve"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job}/events": {
         parameters: {
             query?: never;
@@ -640,6 +660,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Train a registered model on a labelled dataset, epoch by epoch, and register the result
+         * @description Train a registered model on a labelled dataset, epoch by epoch, and register the result
+         */
+        post: operations["jobs_train_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/uploads": {
         parameters: {
             query?: never;
@@ -772,6 +812,21 @@ export interface components {
             weight: number;
         };
         /**
+         * Curve
+         * @description The epochs of a training so far.
+         */
+        Curve: {
+            /** Job */
+            job: string;
+            /** Epochs */
+            epochs: components["schemas"]["EpochFigures"][];
+            /**
+             * Stopped
+             * @description whether patience ran out
+             */
+            stopped: boolean;
+        };
+        /**
          * Dataset
          * @description A dataset as registered: ordered, immutable.
          */
@@ -867,6 +922,39 @@ export interface components {
             null: "template" | "centroid" | "none";
             /** Note */
             note: string;
+        };
+        /**
+         * EpochFigures
+         * @description How one epoch went; accuracies are shares, the loss is cross-entropy.
+         */
+        EpochFigures: {
+            /** Epoch */
+            epoch: number;
+            /** Learning Rate */
+            learning_rate: number;
+            /** Loss */
+            loss: number;
+            /** Accuracy */
+            accuracy: number;
+            /** Validation Loss */
+            validation_loss: number;
+            /** Validation Accuracy */
+            validation_accuracy: number;
+            /**
+             * Gini
+             * @description concentration of the weights, mean of the layers
+             */
+            gini: number;
+            /**
+             * Sign Flips
+             * @description share of weights with another sign than at the start
+             */
+            sign_flips: number;
+            /**
+             * Feedback Norm
+             * @description mean norm of -p.grad before clipping
+             */
+            feedback_norm: number;
         };
         /**
          * Example
@@ -1828,6 +1916,99 @@ export interface components {
              * @default 90
              */
             days: number;
+        };
+        /**
+         * TrainingRequest
+         * @description Train a registered model on a labelled dataset, by feedback or by gradients, and register the result.
+         */
+        TrainingRequest: {
+            /**
+             * Name
+             * @description name of the new model
+             */
+            name: string;
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /**
+             * Method
+             * @description Layer-wise Feedback Propagation, or SGD's way
+             * @default lfp
+             * @enum {string}
+             */
+            method: "lfp" | "gradient";
+            /**
+             * Rule
+             * @default epsilon
+             * @enum {string}
+             */
+            rule: "epsilon" | "gamma" | "zplus";
+            /**
+             * Optimizer
+             * @default sgd
+             * @enum {string}
+             */
+            optimizer: "sgd" | "adam";
+            /**
+             * Learning Rate
+             * @default 0.1
+             */
+            learning_rate: number;
+            /**
+             * Momentum
+             * @default 0.9
+             */
+            momentum: number;
+            /**
+             * Clip
+             * @description largest norm of all feedback together
+             * @default 3
+             */
+            clip: number | null;
+            /**
+             * Schedule
+             * @default cosine
+             * @enum {string}
+             */
+            schedule: "constant" | "cosine" | "onecycle";
+            /**
+             * Epochs
+             * @default 5
+             */
+            epochs: number;
+            /**
+             * Batch
+             * @default 32
+             */
+            batch: number;
+            /**
+             * Validation
+             * @description share of groups kept out of training
+             * @default 0.2
+             */
+            validation: number;
+            /**
+             * Patience
+             * @description stop after so many epochs without a better validation accuracy, and keep the best
+             */
+            patience?: number | null;
+            /**
+             * Freeze
+             * @description modules whose parameters stay as they are
+             */
+            freeze?: string[];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * Upload
@@ -2970,6 +3151,91 @@ export interface operations {
             };
             /** @description UploadTooLarge */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_curve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Curve"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownJob */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4941,6 +5207,113 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_train_model: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict, IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, LabelsMissingError, WrongWeights */
             422: {
                 headers: {
                     [name: string]: unknown;
