@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import data, explanation, governance, jobs, model
+from contracts import data, explanation, governance, jobs, model, training
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -129,6 +129,8 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "jobs.register_model": ({"body": model.ModelRegistration(name="n", architecture="timm:x")}, JOB),
     "jobs.build_snapshot": ({"body": REQUEST}, JOB),
+    "jobs.train_model": ({"body": training.TrainingRequest(name="n", model="m_1", dataset="d_1")}, JOB),
+    "jobs.curve": ({"job": "j_00000001"}, training.Curve(job="j_00000001", epochs=[], stopped=False)),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),
     "jobs.job": ({"job": "j_00000001"}, JOB),
