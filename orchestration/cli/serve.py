@@ -33,6 +33,7 @@ def attach(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("worker")(worker)
     app.command("reaper")(reaper)
+    app.command("worker-alive", hidden=True)(worker_alive)
 
 
 class AddressInUse(XsysError):
@@ -161,6 +162,18 @@ def worker(
         work(["--queues", queues])
     else:
         supervise(settings, queues.split(","), processes)
+
+
+def worker_alive() -> None:
+    """Exit 0 if a worker of this machine gave a sign of life within its limit: a probe for orchestrators."""
+    from orchestration.jobs.workers import own_age
+    from services.kit.db import Database
+
+    settings = load_settings()
+    age = own_age(Database(settings.resolved_database_url))
+    if age is None or age > 6 * settings.heartbeat.total_seconds():
+        typer.echo("no worker of this machine gives signs of life", err=True)
+        raise typer.Exit(1)
 
 
 def supervise(settings: Settings, resources: list[str], processes: int) -> None:

@@ -17,12 +17,14 @@ from orchestration.gateway import browser, events, login, probes
 from orchestration.gateway.access import Gate, Require, is_loopback
 from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
+from orchestration.gateway.metrics import Installation
 from orchestration.gateway.probes import Meters
 from orchestration.gateway.protocols import PROTOCOLS
 from orchestration.gateway.schema import as_document
 from orchestration.gateway.shell import Shell
 from orchestration.gateway.wiring import GatewayWiring
 from services.kit.deadlines import Deadlines
+from services.kit.departures import Departures
 from services.kit.expose import expose
 from services.kit.logging import configure_logging
 from services.kit.problems import install_problems
@@ -39,7 +41,7 @@ class Gateway(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Put the shell around everything."""
         wiring: GatewayWiring = self.state.wiring
-        inner = Deadlines(super().build_middleware_stack())
+        inner = Departures(Deadlines(super().build_middleware_stack()))
         return Shell(inner, loopback_only=is_loopback(wiring.settings.host), meters=self.state.meters)
 
     def openapi(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def create_app(wiring: GatewayWiring, *, limits: RateLimits | None = None, strea
     app.state.jobs = wiring.jobs
     app.state.peers = getattr(wiring, "peers", {})
     app.state.meters = Meters()
+    app.state.meters.registry.register(Installation(wiring))
     app.state.streams = streams or Streams()
     app.state.gate = Gate(wiring.governance, limits or RateLimits())
     install_problems(app)

@@ -13,6 +13,7 @@ from orchestration.gateway import probes
 from orchestration.gateway.app import create_app
 from orchestration.gateway.internal import InternalService, service_access, service_credentials
 from orchestration.gateway.limits import RateLimits
+from orchestration.gateway.metrics import Caches
 from orchestration.gateway.probes import Meters
 from orchestration.gateway.relay import Relay
 from orchestration.gateway.shared import SharedStreams
@@ -22,6 +23,7 @@ from orchestration.migrate import current_revision, newest_revision
 from orchestration.processes import HOMES, Process, url_of
 from services.kit.breaker import Breaker
 from services.kit.deadlines import Deadlines
+from services.kit.departures import Departures
 from services.kit.expose import expose, service_name
 from services.kit.problems import install_problems
 from services.kit.remote import remote
@@ -96,7 +98,9 @@ class ServiceProcess(InternalService):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put the shell around everything."""
-        return Shell(Deadlines(super().build_middleware_stack()), loopback_only=False, meters=self.state.meters)
+        return Shell(
+            Departures(Deadlines(super().build_middleware_stack())), loopback_only=False, meters=self.state.meters
+        )
 
 
 def service_app(process: Process, wiring: GatewayWiring) -> FastAPI:
@@ -112,6 +116,7 @@ def service_app(process: Process, wiring: GatewayWiring) -> FastAPI:
     )
     app.state.wiring = wiring
     app.state.meters = Meters()
+    app.state.meters.registry.register(Caches(wiring))
     install_problems(app)
     app.include_router(probes.router)
     settings = wiring.settings

@@ -46,6 +46,12 @@ def ages(db: ReadSession) -> list[tuple[WorkerRow, float]]:
     return [(row, float(age)) for row, age in rows if not _surely_dead(row)]
 
 
+def own_age(database: Database) -> float | None:
+    """Seconds since the freshest sign of a worker on this machine; None if there is none."""
+    with database.reading() as db:
+        return min((age for row, age in ages(db) if row.host == socket.gethostname()), default=None)
+
+
 def _surely_dead(row: WorkerRow) -> bool:
     return row.host == socket.gethostname() and not psutil.pid_exists(row.pid)
 

@@ -21,8 +21,7 @@ from contracts.explanation import (
     SearchQuery,
     TextTerm,
 )
-from services.explanation.encoders.port import EncoderPort
-from services.explanation.encoders.registry import EncoderCache
+from services.explanation.encoders.port import EncoderPort, EncodersPort
 from services.explanation.index.generation import Filters
 from services.explanation.measure import OK
 from services.explanation.opened import Opened
@@ -55,7 +54,7 @@ class Asked:
 class Searcher:
     """Answers searches; directions of texts are kept, so that asking again costs one index look-up."""
 
-    def __init__(self, encoders: EncoderCache) -> None:
+    def __init__(self, encoders: EncodersPort) -> None:
         self._encoders = encoders
         self._kept: OrderedDict[tuple[object, ...], tuple[Floats, bool]] = OrderedDict()
         self._lock = threading.Lock()

@@ -21,6 +21,7 @@ from contracts.explanation import (
     SnapshotCheck,
 )
 from services.explanation.components import detail, listing
+from services.explanation.encoders.batched import OnlineEncoders
 from services.explanation.encoders.registry import EncoderCache, available_encoders
 from services.explanation.factors import factor_scores
 from services.explanation.opened import Opened, OpenedSnapshots, Pinned
@@ -45,7 +46,7 @@ class Explanation:
         self.settings = settings
         self.encoders_in_memory = encoders
         self._opened = OpenedSnapshots()
-        self._searcher = Searcher(encoders)
+        self._searcher = Searcher(OnlineEncoders(encoders.get) if settings.batching else encoders)
 
     def encoders(self, caller: Caller) -> Page[Encoder]:
         """List the encoders that can be loaded here."""

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, description="torch and FAISS threads; default: all cores offline, 1 online"
     )
+    batching: bool = Field(
+        default=False, description="gather encodes that come together: more throughput, last bits differ under load"
+    )
     upload_limit: int = Field(default=1 << 30, ge=1, description="bytes of one uploaded archive")
     pixel_limit: int = Field(default=50_000_000, ge=1, description="pixels of one picture, read from its header")
 

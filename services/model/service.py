@@ -82,6 +82,12 @@ class Models:
                     self._held.pop(key, None)
             self._evict()
 
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the models in memory."""
+        with self._lock:
+            return sum(held.size for held in self._held.values())
+
     def _evict(self) -> None:
         with self._lock:
             total = sum(held.size for held in self._held.values())

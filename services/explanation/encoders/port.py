@@ -51,3 +51,11 @@ class EncoderPort(Protocol):
     def describe(self) -> Encoder:
         """The declared form, as it is recorded in snapshots."""
         ...
+
+
+class EncodersPort(Protocol):
+    """Loaded encoders by name."""
+
+    def get(self, name: str) -> EncoderPort:
+        """The encoder of this name."""
+        ...
