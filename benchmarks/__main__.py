@@ -8,7 +8,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("collection", "metrics", "search", "retrieval", "demo", "controlled")
+NAMES = (
+    "collection",
+    "metrics",
+    "search",
+    "retrieval",
+    "demo",
+    "controlled",
+    "batching",
+    "scaling",
+    "gateway",
+    "faults",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -153,3 +153,35 @@ def test_a_paused_worker_that_wakes_after_its_lease_is_refused(wiring, settings,
             process.wait()
     assert fences(wiring) == [2, 1]
     assert marks(log)["end 0"] == 1
+
+
+def test_a_worker_that_hears_nothing_while_parts_wait_ends_to_be_started_afresh(
+    wiring, settings, redis_server, tmp_path
+):
+    elsewhere = settings.model_copy(update={"broker_url": SecretStr(redis_server.new_database())})
+    deaf = worker(elsewhere, "--child")  # without a reaper, which would ring where it listens
+    try:
+        job = wiring.core.submit(ME, hash_plan(tmp_path / "log", parts=1, steps=1), body_hash="a")
+        assert deaf.wait(timeout=40) == 0, "it ends in order: its supervisor starts another"
+    finally:
+        deaf.kill()
+        deaf.wait()
+    with Supervisor(settings, wiring=TINY):
+        until(ended(wiring, job.id))
+    assert wiring.core.job(ME, job.id).state == State.DONE
+
+
+def test_sigterm_on_redis_hands_the_part_back_without_counting_an_attempt(wiring, settings, tmp_path):
+    log = tmp_path / "log"
+    first = worker(settings)
+    try:
+        wiring.core.submit(ME, hash_plan(log, parts=1, steps=400), body_hash="a")
+        until(lambda: marks(log))
+        time.sleep(0.2)
+        first.terminate()
+        assert first.wait(timeout=30) is not None
+    finally:
+        first.kill()
+    with wiring.database.reading() as db:
+        parts = list(db.execute(select(PartRow.state, PartRow.attempt).order_by(PartRow.id)).tuples())
+    assert parts == [("queued", 0), ("waiting", 0)]

@@ -1,0 +1,110 @@
+"""Scale-out on Redis and PostgreSQL: what a second worker brings to a real snapshot build, and what a part costs.
+
+The build is of EfficientNet-Lite0 with one thread a worker, which is too small to fill two cores alone; each run has a
+database and a data folder of its own. The cost of a part is measured with parts that do nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from benchmarks.campaign import ME, WIRING, plan
+from benchmarks.campaign import build as build_campaign
+from benchmarks.local_servers import PostgreSql, Redis, postgresql_binaries
+from benchmarks.report import Report
+from contracts.data import DatasetRegistration, DemoSource
+from contracts.explanation import SnapshotRequest
+from contracts.jobs import Job
+from contracts.model import ModelRegistration
+from orchestration.bootstrap import build
+from orchestration.jobs.supervisor import Supervisor
+from services.kit.settings import Settings
+
+NAME, ARCHITECTURE = "lite0", "timm:tf_efficientnet_lite0"
+SHARD = 24
+
+
+def settings_in(folder: Path, postgresql: PostgreSql, redis: Redis) -> Settings:
+    """An installation of its own, with one thread a worker."""
+    url, broker = postgresql.new_database(), SecretStr(redis.new_database())
+    return Settings(home=folder, database_url=url, broker_url=broker, threads=1)
+
+
+def ended(jobs, me, job: Job) -> Job:  # type: ignore[no-untyped-def]
+    """Wait for a job; one that did not end well is an error."""
+    while (state := jobs.job(me, job.id)).ended_at is None:
+        time.sleep(0.05)
+    if state.state != "done":
+        raise SystemExit(f"{state.title}: {state.failures}")
+    return state
+
+
+def snapshot_rate(settings: Settings, *, workers: int, crops: int) -> float:
+    """Pictures a second through all stages of a snapshot, by the job's own clock, with workers that are warm."""
+    wiring = build(settings)
+    me = wiring.governance.operator()
+    with ExitStack() as stack:
+        for number in range(workers):
+            stack.enter_context(Supervisor(settings, reaps=number == 0))
+        source = DemoSource(crops=crops)
+        ended(wiring.jobs, me, wiring.jobs.register_dataset(me, DatasetRegistration(name="demo", source=source)))
+        ended(wiring.jobs, me, wiring.jobs.register_model(me, ModelRegistration(name=NAME, architecture=ARCHITECTURE)))
+        request = SnapshotRequest(model=NAME, dataset="demo", layers=["conv_head"], name="s", shard=SHARD)
+        job = ended(wiring.jobs, me, wiring.jobs.build_snapshot(me, request))
+    wiring.close()
+    if job.started_at is None or job.ended_at is None:
+        raise SystemExit("the job has no times")
+    stage = next(stage for stage in job.stages if stage.name == "activations")
+    return stage.rate or crops / (job.ended_at - job.started_at).total_seconds()
+
+
+def milliseconds_a_part(settings: Settings, *, parts: int) -> float:
+    """Wall time of parts that compute nothing: claim, lease, file, publication, next."""
+    wiring = build_campaign(settings)
+    with Supervisor(settings, wiring=WIRING):
+        ended(wiring.core, ME, wiring.core.submit(ME, plan("warm", parts=2, steps=0), body_hash="warm"))
+        began = time.perf_counter()
+        ended(wiring.core, ME, wiring.core.submit(ME, plan("timed", parts=parts, steps=0), body_hash="timed"))
+        seconds = time.perf_counter() - began
+    wiring.database.close()
+    return 1000 * seconds / (parts + 1)
+
+
+def main() -> int:
+    """Exit with 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer pictures and parts, one repetition")
+    parser.add_argument("--full", action="store_true", help="the default")
+    chosen = parser.parse_args()
+    crops, parts, repeats = (192, 100, 1) if chosen.quick else (960, 1000, 3)
+    binaries = postgresql_binaries()
+    if binaries is None:
+        raise SystemExit("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder, PostgreSql(binaries) as postgresql, Redis() as redis:
+        cost = milliseconds_a_part(settings_in(Path(folder) / "parts", postgresql, redis), parts=parts)
+        report.line(metric="scaling.part_cost", value=cost, unit="ms", goal="<= 30 ms", ok=cost <= 30, n=parts)
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for repeat in range(repeats):
+            for workers in rates:
+                place = Path(folder) / f"{repeat}-{workers}"
+                rates[workers].append(
+                    snapshot_rate(settings_in(place, postgresql, redis), workers=workers, crops=crops)
+                )
+        one, two = (sorted(rates[workers])[repeats // 2] for workers in (1, 2))
+    report.line(
+        metric="scaling.activations_1_to_2_workers", value=two, unit="pictures/s", goal=">= 1.7 x one worker",
+        ok=two >= 1.7 * one, peer="one worker", peer_value=one, ratio=two / one, n=repeats,
+    )  # fmt: skip
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
