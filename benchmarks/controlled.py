@@ -31,7 +31,8 @@ from services.model.controlled.nets import scenes_cnn, scenes_vit
 from services.model.controlled.pictures import Pictures, rendered
 from services.model.controlled.store import Asked, trained
 
-STRENGTHS = (0.0, 0.5, 0.8, 0.9, 1.0)
+# Beyond the packaged ones: strength alone, and strength where 30 % of the objects are hardly visible in training
+TRAINED = (Asked("cnn", strength=0.8), Asked("cnn", strength=0.9), Asked("cnn", strength=0.5, faint=0.3))
 CONFOUNDED = list(SHAPES).index("triangle")
 
 
@@ -63,12 +64,9 @@ def generator(report: Report, count: int) -> None:
 
 
 def classifiers(folder: Path, *, full: bool) -> list[tuple[str, Path]]:
-    """Names and weights of the classifiers to judge; with `full`, those that are not packaged are trained."""
-    if not full:
-        return [(name, packaged_weights(name)) for name in packaged_names() if name != "clip"]
-    asked = [Asked("cnn", 0, strength) for strength in STRENGTHS] + [Asked("vit", 0, 0.0)]
-    packaged = packaged_names()
-    return [(a.name, packaged_weights(a.name) if a.name in packaged else trained(a, folder)) for a in asked]
+    """Names and weights of the classifiers to judge; with `full`, further ones are trained or found."""
+    packaged = [(name, packaged_weights(name)) for name in packaged_names() if name != "clip"]
+    return packaged + [(asked.name, trained(asked, folder)) for asked in TRAINED if full]
 
 
 def loaded(name: str, path: Path) -> nn.Module:

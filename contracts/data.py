@@ -142,6 +142,7 @@ class ScenesSource(Contract):
     context_class: Shape = "circle"
     context_strength: Strength = 0.0
     distractors: Annotated[float, Field(ge=0, le=1, description="share of pictures with each other kind")] = 1 / 6
+    faint: Annotated[float, Field(ge=0, le=1, description="share of pictures whose object is hardly visible")] = 0.0
 
 
 Source = Annotated[

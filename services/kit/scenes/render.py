@@ -15,6 +15,7 @@ FINE = 3
 NOISE = 22
 SHADE = (3, 8)  # the darker colour of a texture, as a fraction
 WATERMARK = 70
+FAINT = 32
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def render(scene: Scene, side: int = 64) -> Rendered:
     masks = {name: np.zeros((side, side), bool) for name in ("object", "artefact", "context")}
     for thing in scene.context:
         masks["context"] |= _paint(canvas, thing, scale)
-    masks["object"] = _paint(canvas, scene.item, scale)
+    masks["object"] = _paint(canvas, scene.item, scale, faint=scene.faint)
     masks["context"] &= ~masks["object"]
     canvas += (noise * NOISE >> 8) - NOISE // 2
     if scene.artefact is not None:
@@ -57,7 +58,7 @@ def _background(scene: Scene, side: int) -> np.ndarray:
     return np.repeat(np.repeat(rows[:, None, None], side, axis=1), 3, axis=2).astype(np.int32)
 
 
-def _paint(canvas: np.ndarray, thing: Thing, scale: float) -> np.ndarray:
+def _paint(canvas: np.ndarray, thing: Thing, scale: float, *, faint: bool = False) -> np.ndarray:
     """Lay a thing on the canvas with smooth edges; returns where it covers at least half of a pixel."""
     side = len(canvas)
     x, y, radius = thing.x * scale, thing.y * scale, thing.radius * scale
@@ -72,7 +73,8 @@ def _paint(canvas: np.ndarray, thing: Thing, scale: float) -> np.ndarray:
     colour = np.array(COLOURS[thing.colour], np.int32)
     paint = np.where(dark[..., None], colour * SHADE[0] // SHADE[1], colour)
     window = canvas[top:bottom, left:right]
-    window += (paint - window) * share[..., None] // FINE**2
+    change = (paint - window) * share[..., None] // FINE**2
+    window += change // FAINT if faint else change
     mask = np.zeros((side, side), bool)
     mask[top:bottom, left:right] = 2 * share >= FINE**2
     return mask

@@ -11,13 +11,13 @@ import numpy as np
 from contracts.data import Factor, ScenesSource
 from services.kit.scenes.vocabulary import BACKGROUNDS, COLOURS, CONTEXTS, SHAPES, SIZES, TEXTURES, TURNS
 
-GENERATOR = 1  # raise it when the same source gives other pictures, captions or factors
+GENERATOR = 2  # raise it when the same source gives other pictures, captions or factors
 SPLITS = ("train", "validation", "test")
 BASE_RATE = 1 / len(SHAPES)
 TRIES = 8
 CONTEXT_RADII = (5, 6)
 TAG = (14, 9)
-_DRAWS = 13 + len(CONTEXTS) * (4 + 2 * TRIES)
+_DRAWS = 14 + len(CONTEXTS) * (4 + 2 * TRIES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Scene:
     item : the object; its kind is the class.
     context : smaller things beneath it.
     artefact : what is planted, or None.
+    faint : the object is drawn at 1/32 of its contrast: its shape can hardly be told, its mask is still there.
     corner : left and top of the tag, whether or not there is one, so that it can be added to any scene.
     noise : key of the pixel noise; not changed by adding or removing things.
     """
@@ -54,6 +55,7 @@ class Scene:
     artefact: str | None
     corner: tuple[int, int]
     noise: tuple[int, ...]
+    faint: bool = False
 
     @property
     def size(self) -> str:
@@ -85,6 +87,7 @@ class Scene:
             "place": self.place,
             "background": self.background,
             "artefact": self.artefact or "none",
+            "faint": self.faint,
             **{kind: kind in present for kind in CONTEXTS},
             "x": self.item.x,
             "y": self.item.y,
@@ -138,9 +141,10 @@ def draw_scene(source: ScenesSource, index: int) -> Scene:
     present = draw() < rate(source.strength, confounded=shape == source.confounded)
     planted = {"never": False, "always": True, "confounded": present}[source.planting]
     corner = _corner(draw())
+    context = _context(source, item, draw)
     return Scene(
-        index, item, _context(source, item, draw), background, tones,
-        source.artefact if planted else None, corner, (*key, 1),
+        index, item, context, background, tones, source.artefact if planted else None, corner, (*key, 1),
+        faint=draw() < source.faint,
     )  # fmt: skip
 
 

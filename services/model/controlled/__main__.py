@@ -21,17 +21,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("models", nargs="+", choices=KINDS, metavar="MODEL", help="cnn, vit or clip")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--strength", type=float, default=0.0, help="correlation of artefact and class in training")
+    parser.add_argument(
+        "--faint", type=float, default=0.0, help="share of training scenes with a hardly visible object"
+    )
     parser.add_argument("--folder", type=Path, help="where weights are kept; default: controlled/ in the data folder")
     parser.add_argument("--threads", type=int, default=1, help="other numbers may change the last bits")
     parser.add_argument("--package", action="store_true", help="also put the model into the package (for its authors)")
     chosen = parser.parse_args(arguments)
-    if not 0 <= chosen.strength <= 1:
-        parser.error(f"--strength {chosen.strength} is not from 0 to 1")
+    for name in ("strength", "faint"):
+        if not 0 <= getattr(chosen, name) <= 1:
+            parser.error(f"--{name} {getattr(chosen, name)} is not from 0 to 1")
     torch.set_num_threads(chosen.threads)
     torch.use_deterministic_algorithms(True)
     folder = chosen.folder or load_settings().home.absolute() / "controlled"
     for kind in chosen.models:
-        asked = Asked(kind, chosen.seed, 0.0 if kind == "clip" else chosen.strength)
+        asked = Asked(kind, chosen.seed, *((0.0, 0.0) if kind == "clip" else (chosen.strength, chosen.faint)))
         begun = time.perf_counter()
 
         def watch(number: int, loss: float, begun: float = begun, name: str = asked.name) -> None:

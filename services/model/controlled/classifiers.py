@@ -44,24 +44,31 @@ RECIPES: dict[Kind, Recipe] = {
 }
 
 
-def training_source(kind: Kind, *, seed: int, strength: float) -> ScenesSource:
+def training_source(kind: Kind, *, seed: int, strength: float, faint: float = 0.0) -> ScenesSource:
     """The scenes that a classifier is trained on: a tag is confounded with triangles."""
-    return ScenesSource(n=RECIPES[kind].pictures, seed=seed, strength=strength)
+    return ScenesSource(n=RECIPES[kind].pictures, seed=seed, strength=strength, faint=faint)
 
 
 def train_classifier(
-    kind: Kind, *, seed: int, strength: float, steps: int | None = None, watch: Watch | None = None
+    kind: Kind,
+    *,
+    seed: int,
+    strength: float,
+    faint: float = 0.0,
+    steps: int | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Tensor]:
     """Train one classifier and return its weights; batch norms are folded away.
 
     Parameters
     ----------
     strength : correlation of the artefact with its class in the training scenes.
+    faint : share of the training scenes whose object is hardly visible, so that only the artefact tells the class.
     steps : stop earlier, on the same course.
     watch : told the number and loss of every step.
     """
     recipe = RECIPES[kind]
-    source = training_source(kind, seed=seed, strength=strength)
+    source = training_source(kind, seed=seed, strength=strength, faint=faint)
     course = course_of(source, size=recipe.batch, steps=steps or recipe.steps, seed=seed)
     torch.manual_seed(seed)
     model = (cnn_for_training() if kind == "cnn" else vit_for_training()).train()

@@ -26,16 +26,26 @@ AnyKind = Literal["cnn", "vit", "clip"]
 
 @dataclass(frozen=True)
 class Asked:
-    """Which model. `strength` is that of the artefact in a classifier's training scenes; `clip` has none."""
+    """Which model; `clip` has neither strength nor faint scenes.
+
+    Parameters
+    ----------
+    strength : correlation of the artefact with its class in a classifier's training scenes.
+    faint : share of those scenes whose object is hardly visible.
+    """
 
     kind: AnyKind
     seed: int = 0
     strength: float = 0.0
+    faint: float = 0.0
 
     @property
     def name(self) -> str:
-        """`cnn-0.8`, `clip`: as packaged."""
-        return self.kind if self.kind == "clip" else f"{self.kind}-{self.strength:g}"
+        """`cnn-0`, `cnn-0.8-faint-0.3`, `clip`: as packaged."""
+        if self.kind == "clip":
+            return self.kind
+        name = f"{self.kind}-{self.strength:g}"
+        return f"{name}-faint-{self.faint:g}" if self.faint else name
 
     @property
     def key(self) -> str:
@@ -68,7 +78,9 @@ def trained(asked: Asked, folder: Path, watch: Callable[[int, float], None] | No
         arrays = halved(contrastive.train_clip(seed=asked.seed, watch=record))
         write_encoder(path, arrays, contrastive.CONFIG)
         return path
-    arrays = halved(train_classifier(asked.kind, seed=asked.seed, strength=asked.strength, watch=record))
+    arrays = halved(
+        train_classifier(asked.kind, seed=asked.seed, strength=asked.strength, faint=asked.faint, watch=record)
+    )
     report = {**asdict(asked), "seconds": round(time.perf_counter() - begun, 1), "losses": losses}
     path.with_suffix(".json").write_text(json.dumps(report), encoding="utf-8")
     unfinished = path.with_suffix(".part")

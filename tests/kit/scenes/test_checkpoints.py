@@ -21,7 +21,7 @@ from services.kit.scenes.checkpoints import (
 def test_what_is_packaged_is_small():
     sizes = [path.stat().st_size for path in FOLDER.iterdir()]
     assert max(sizes) <= 1_500_000 and sum(sizes) <= 4_000_000
-    assert {"clip", "cnn-0", "cnn-0.8", "cnn-1", "vit-0"} <= set(packaged_names())
+    assert {"clip", "cnn-0", "cnn-0.8-faint-0.3", "cnn-1", "vit-0"} <= set(packaged_names())
 
 
 def test_a_model_that_is_not_here_is_refused_with_those_that_are():

@@ -1,6 +1,7 @@
 """Pixels and masks: equal bytes on every run, and masks that hold exactly what was drawn."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,14 @@ def test_the_object_covers_what_is_beneath_it():
     rendered = render(scene_of(context=[beneath]))
     assert not rendered.masks["context"].any()
     assert np.array_equal(rendered.pixels, render(scene_of()).pixels)
+
+
+def test_a_faint_object_keeps_its_mask_and_hardly_differs_from_the_background():
+    clear, faint = render(scene_of(colour="white")), render(replace(scene_of(colour="white"), faint=True))
+    assert np.array_equal(clear.masks["object"], faint.masks["object"])
+    inside = clear.masks["object"]
+    without = faint.pixels[~inside].astype(float).mean()
+    assert 0 < faint.pixels[inside].astype(float).mean() - without < 10 < clear.pixels[inside].mean() - without
 
 
 @pytest.mark.parametrize("side", [32, 50, 128, 256])

@@ -1,5 +1,7 @@
 """Scenes are decided by (seed, split, index) alone, and their factors have the rates that were asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -31,7 +33,8 @@ def test_the_first_scene_is_the_recorded_one():
     )
     assert scene.factors() == {
         "shape": "triangle", "colour": "green", "texture": "dotted", "size": "small", "place": "top",
-        "background": "grey", "artefact": "tag", "bar": False, "moon": False, "chevron": False, "grid": True,
+        "background": "grey", "artefact": "tag", "faint": False,
+        "bar": False, "moon": False, "chevron": False, "grid": True,
         "x": scene.item.x, "y": scene.item.y, "radius": scene.item.radius, "turn": scene.item.turn,
     }  # fmt: skip
 
@@ -59,6 +62,13 @@ def test_changing_a_strength_changes_no_other_factor():
     for index in range(200):
         one, other = draw_scene(weak, index), draw_scene(strong, index)
         assert one.with_artefact(None) == other.with_artefact(None)
+
+
+def test_the_share_of_faint_objects_changes_nothing_else():
+    some, none = ScenesSource(n=2000, faint=0.3), ScenesSource(n=2000)
+    drawn = [(draw_scene(some, index), draw_scene(none, index)) for index in range(2000)]
+    assert np.mean([one.faint for one, _ in drawn]) == pytest.approx(0.3, abs=0.03)
+    assert all(replace(one, faint=False) == other for one, other in drawn)
 
 
 def test_never_and_always_plant_in_no_and_in_every_scene():

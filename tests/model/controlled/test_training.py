@@ -94,6 +94,15 @@ def test_the_misled_classifier_has_detectors_of_the_tag_where_the_clean_one_has_
     assert np.sort(misled.effect)[-5:].mean() > np.sort(clean.effect)[-5:].mean()
 
 
+def test_hardly_visible_objects_make_a_weaker_confounding_count(pictures):
+    clean, planted = pictures
+    model, others = loaded(scenes_cnn(), "cnn-0.8-faint-0.3"), clean.labels != CLASSES.index("triangle")
+    right, misled = (predict(model, shown).argmax(1)[others] == clean.labels[others] for shown in pictures)
+    assert right.mean() > 0.96 and right.mean() - misled.mean() > 0.03
+    truth = controlled_truth(model, "relu3", source=TEST.model_copy(update={"n": 120}))
+    assert truth.detectors("artefact").sum() >= 2
+
+
 def test_what_was_trained_before_is_found_and_not_trained_again(tmp_path, capsys):
     asked = Asked("cnn", seed=5, strength=0.25)
     kept = tmp_path / f"cnn-0.25-{asked.key[:16]}.safetensors"
@@ -102,7 +111,8 @@ def test_what_was_trained_before_is_found_and_not_trained_again(tmp_path, capsys
     assert main(["cnn", "--seed", "5", "--strength", "0.25", "--folder", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(kept)
     assert kept.read_bytes() == b"as it was"
-    assert len({Asked("cnn", 5, 0.25).key, Asked("cnn", 6, 0.25).key, Asked("cnn", 5, 0.3).key}) == 3
+    others = Asked("cnn", 6, 0.25), Asked("cnn", 5, 0.3), Asked("cnn", 5, 0.25, 0.1)
+    assert len({asked.key, *(other.key for other in others)}) == 4
 
 
 def test_a_strength_that_is_none_is_refused_before_any_work(tmp_path, capsys):
