@@ -95,7 +95,7 @@ def test_the_misled_classifier_has_detectors_of_the_tag_where_the_clean_one_has_
 
 
 def test_hardly_visible_objects_make_a_weaker_confounding_count(pictures):
-    clean, planted = pictures
+    clean, _ = pictures
     model, others = loaded(scenes_cnn(), "cnn-0.8-faint-0.3"), clean.labels != CLASSES.index("triangle")
     right, misled = (predict(model, shown).argmax(1)[others] == clean.labels[others] for shown in pictures)
     assert right.mean() > 0.96 and right.mean() - misled.mean() > 0.03
