@@ -1638,6 +1638,12 @@ export interface components {
              * @default 0.16666666666666666
              */
             distractors: number;
+            /**
+             * Faint
+             * @description share of pictures whose object is hardly visible
+             * @default 0
+             */
+            faint: number;
         };
         /**
          * SearchHit
