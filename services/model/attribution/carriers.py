@@ -58,22 +58,15 @@ def pass_through(source: Tensor, value: Tensor) -> Tensor:
     return leave(lambda relevance: (relevance,), value, source)
 
 
-def sign(z: Tensor) -> Tensor:
-    """Sign with sgn(0) = +1, in z's dtype."""
-    return torch.where(z >= 0, torch.ones((), dtype=z.dtype), -torch.ones((), dtype=z.dtype))
-
-
 def stabilised(z: Tensor, eps: float) -> Tensor:
-    """`z + eps * sgn(z)` with sgn(0) = +1; eps = 0 leaves exact zeros, which `quotient` turns into zero relevance."""
-    return z + eps * sign(z) if eps else z
+    """`z + eps * sgn(z)` with sgn(0) = +1; eps = 0 leaves exact zeros, which `inverse` turns into zero relevance."""
+    return torch.copysign(torch.full((), eps, dtype=z.dtype, device=z.device), z).add_(z)
 
 
 def inverse(z: Tensor, eps: float) -> Tensor:
     """`1 / stab(z)`; where the denominator is exactly zero, 0: nothing contributes there."""
-    below = stabilised(z, eps)
-    if eps:
-        return below.reciprocal()
-    return torch.where(below == 0, torch.zeros((), dtype=z.dtype), below.reciprocal())
+    price = stabilised(z, eps).reciprocal_()
+    return price if eps else price.masked_fill_(z == 0, 0)
 
 
 class Ledger:
@@ -87,7 +80,7 @@ class Ledger:
         """Book what an operation kept; a closed ledger books nothing."""
         if self.closed:
             return
-        self.absorbed[cause] = self.absorbed[cause] + amount.detach().double().sum()
+        self.absorbed[cause] = self.absorbed[cause] + amount.detach().sum(dtype=torch.float64)
 
     def totals(self) -> dict[str, float]:
         """Plain numbers."""

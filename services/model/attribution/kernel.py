@@ -114,12 +114,13 @@ def raw_of(op: Affine) -> Tensor:
 
 def _by_one_price(op: Affine, rule: AffineRule, ledger: Ledger | None) -> Tensor:
     """LRP-0 and eps: up = down = 1 / stab(z), one backward pass."""
-    price = rule.prices(Pools(op.total, op.total, op.total)).up
+    total = op.total
+    price = rule.prices(Pools(total, total, total)).up
 
     def share(relevance: Tensor) -> tuple[Tensor]:
         quotient = relevance * price
-        if ledger is not None:
-            book(ledger, relevance, quotient * op.total, None if op.b is None else quotient * op.spread(op.b))
+        if ledger is not None and not ledger.closed:
+            book(ledger, op, torch.addcmul(relevance, quotient, total, value=-1), quotient)
         return (quotient,)
 
     return leave(share, op.value, raw_of(op))
@@ -132,15 +133,13 @@ def _by_magnitude(op: Affine, rule: AffineRule, ledger: Ledger | None) -> Tensor
     """
     magnitude = op.call(enter(op.x, op.x.abs(), op.x.abs()), op.w.abs(), None if op.b is None else op.b.abs())
     spread, total = magnitude.detach(), op.total
-    pools = Pools(((total + spread) / 2).clamp(min=0), ((total - spread) / 2).clamp(max=0), total)
-    prices = rule.prices(pools)
-    mean, half = (prices.up + prices.down) / 2, (prices.up - prices.down) / 2
+    mean, half = rule.blend(total, spread)
 
     def share(relevance: Tensor) -> tuple[Tensor, Tensor]:
         signed, unsigned = relevance * mean, relevance * half
-        if ledger is not None:
-            bias = None if op.b is None else signed * op.spread(op.b) + unsigned * op.spread(op.b).abs()
-            book(ledger, relevance, signed * total + unsigned * spread, bias)
+        if ledger is not None and not ledger.closed:
+            killed = torch.addcmul(relevance, signed, total, value=-1).addcmul_(unsigned, spread, value=-1)
+            book(ledger, op, killed, signed, unsigned)
         return signed, unsigned
 
     return leave(share, op.value, raw_of(op), magnitude)
@@ -161,9 +160,11 @@ def _by_pools(op: Affine, rule: AffineRule, ledger: Ledger | None, *, absolute: 
 
     def share(relevance: Tensor) -> tuple[Tensor, ...]:
         above, below = relevance * prices.up, relevance * prices.down
-        if ledger is not None:
-            bias = None if op.b is None else above * parts.bias_up + below * parts.bias_down
-            book(ledger, relevance, above * pools.up + below * pools.down, bias)
+        if ledger is not None and not ledger.closed:
+            killed = relevance - above * pools.up - below * pools.down
+            ledger.add("killed", killed)
+            if op.b is not None:
+                ledger.add("bias", above * parts.bias_up + below * parts.bias_down)
         return (*(above for _ in parts.up), *(-below for _ in parts.down))
 
     return leave(share, op.value, *parts.up, *parts.down)
@@ -221,8 +222,12 @@ def _powered(magnitude: Tensor, power: float) -> Tensor:
     return magnitude if power == 1 else magnitude**power
 
 
-def book(ledger: Ledger, relevance: Tensor, passed: Tensor, bias: Tensor | None) -> None:
-    """`passed` is what all contributions receive, bias included; the rest of R is killed."""
-    if bias is not None:
-        ledger.add("bias", bias)
-    ledger.add("killed", relevance - passed)
+def book(ledger: Ledger, op: Affine, killed: Tensor, signed: Tensor, unsigned: Tensor | None = None) -> None:
+    """Book what no contribution receives, and what the bias does: b * signed + |b| * unsigned."""
+    ledger.add("killed", killed)
+    if op.b is None:
+        return
+    bias = op.spread(op.b)
+    ledger.add("bias", signed.sum_to_size(bias.shape) * bias)
+    if unsigned is not None:
+        ledger.add("bias", unsigned.sum_to_size(bias.shape) * bias.abs())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from services.model.attribution.carriers import Ledger, enter, inverse, leave
 from services.model.attribution.errors import BadRuleParameter
-from services.model.attribution.kernel import Affine, Pools, Prices, book
+from services.model.attribution.kernel import Affine, Pools, Prices
 from services.model.attribution.risk import Risk
 
 STABILISER = 1e-6
@@ -59,6 +59,12 @@ class AffineRule:
         """Stake per unit of contribution in each pool."""
         raise NotImplementedError
 
+    def blend(self, total: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Half the sum and half the difference of the two prices, from z and sum |c|."""
+        pools = Pools(((total + spread) / 2).clamp_(min=0), ((total - spread) / 2).clamp_(max=0), total)
+        prices = self.prices(pools)
+        return (prices.up + prices.down) / 2, (prices.up - prices.down) / 2
+
 
 @dataclass(frozen=True)
 class Epsilon(AffineRule):
@@ -94,6 +100,13 @@ class Gamma(AffineRule):
         price = torch.where(pools.total == 0, torch.zeros((), dtype=price.dtype), price)
         more = price * (1 + self.gamma)
         return Prices(torch.where(positive, more, price), torch.where(positive, price, more))
+
+    def blend(self, total: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """In closed form: the denominator is (1 + gamma/2) z + sgn(z) gamma/2 sum |c|."""
+        sign = total.sign()
+        below = torch.mul(total, 1 + self.gamma / 2).addcmul_(sign, spread, value=self.gamma / 2)
+        price = below.add_(sign, alpha=self.eps).reciprocal_().masked_fill_(total == 0, 0)
+        return price * (1 + self.gamma / 2), sign.mul_(price).mul_(self.gamma / 2)
 
 
 @dataclass(frozen=True)
@@ -178,7 +191,9 @@ def _evenly(op: Affine, branch: Tensor, bias: Tensor | None, ledger: Ledger | No
     def share(relevance: Tensor) -> tuple[Tensor]:
         quotient = relevance * price
         if ledger is not None:
-            book(ledger, relevance, quotient * total, None if bias is None else quotient * op.spread(bias))
+            ledger.add("killed", torch.addcmul(relevance, quotient, total, value=-1))
+            if bias is not None:
+                ledger.add("bias", quotient * op.spread(bias))
         return (quotient,)
 
     return leave(share, op.value, branch)

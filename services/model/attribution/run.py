@@ -55,6 +55,7 @@ def traced(
             out = model(**fed) if isinstance(fed, Mapping) else model(fed)
         carrier = tracer.made(output_tensor(out))
         held = {each: tracer.made(tensor, as_captured=True) for each, tensor in seen.items()}
+    tracer.forget()
     if tokens:
         if tracer.leaf is None:
             raise BadInputs("integer inputs without an embedding that looks them up need no gradient", field="inputs")

@@ -200,6 +200,11 @@ class Tracer(TorchFunctionMode):
             port = self._origins[id(port)][1]
         return port
 
+    def forget(self) -> None:
+        """Let go of the tensors of the forward pass: the graph refers to this object, and they to the graph."""
+        for held in (self._pending, self._rebound, self._folded, self._padded, self._attention):
+            held.clear()
+
     # --- inside -----------------------------------------------------------------------------------
     def _native(self, func: Callable, name: str, args, kwargs):
         args, kwargs = self.resolved(args), self.resolved(kwargs)
