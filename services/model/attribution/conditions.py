@@ -1,7 +1,7 @@
 """Concept-conditional maps and edge graphs: plays restricted to those that visit some components.
 
-The restriction is a mask on the relevance at a layer. All maps use the graph of one forward pass, and are carried in
-batches of backward passes.
+The restriction is a mask on the relevance at a layer. All maps use the graph and the prices of one forward pass; each
+is one backward pass from its layer down. (Batches of backward passes were measured: they are slower on a CPU.)
 Source: concept relevance propagation (arXiv 2206.03208).
 """
 
@@ -20,7 +20,6 @@ from services.model.attribution.run import Run, traced
 from services.model.attribution.targets import Inputs, Target, require_ready
 
 KEPT = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-TOGETHER = 16  # backward passes carried at once; more costs memory and gains nothing on a CPU
 
 
 def require_budget(conditions: int, given: Tensor, budget: int) -> None:
@@ -34,33 +33,25 @@ def require_budget(conditions: int, given: Tensor, budget: int) -> None:
 
 
 def conditional_maps(run: Run, conditions: Sequence[Condition], chosen: Composite) -> Tensor:
-    """Return one map per condition, [C, B, *input]."""
+    """Return one map per condition, [C, B, *input]. What they absorb is not booked: it belongs to none of them."""
+    run.stop_booking()
     order = {name: index for index, name in enumerate(run.captured)}
-    paths = [tuple(sorted(each.units, key=lambda name: -order[name])) for each in conditions]
-    maps: list[Tensor | None] = [None] * len(conditions)
-    run.ledger.closed = True  # amounts of a batch of backward passes do not belong to the one that is reported
-    for path in dict.fromkeys(paths):
-        members = [index for index, each in enumerate(paths) if each == path]
+    above: dict[str, Tensor] = {}
+    maps = []
+    for each in conditions:
+        path = sorted(each.units, key=lambda name: -order[name])  # from the output to the input
         if not path:
             raise BadCondition("a condition names no layer", field="conditions")
-        (above,) = torch.autograd.grad(run.carrier, run.captured[path[0]], run.seed, **KEPT)
-        for start in range(0, len(members), TOGETHER):
-            group = members[start : start + TOGETHER]
-            flow = _carried(run, path, [conditions[index] for index in group], above)
-            for index, each in zip(group, flow, strict=True):
-                payoff = each * run.leaf.detach() if chosen.carrier == "gradient_x_input" else each
-                maps[index] = payoff.sum(-1) if run.tokens else payoff
-    return torch.stack([each for each in maps if each is not None])
-
-
-def _carried(run: Run, path: tuple[str, ...], conditions: Sequence[Condition], above: Tensor) -> Tensor:
-    flow = above.expand(len(conditions), *above.shape)
-    for name, below in zip(path, [*path[1:], None], strict=True):
-        here = run.captured[name]
-        flow = flow * torch.stack([mask(here, each, name) for each in conditions])
-        goal = run.leaf if below is None else run.captured[below]
-        (flow,) = torch.autograd.grad(here, goal, flow, is_grads_batched=True, **KEPT)
-    return flow
+        if path[0] not in above:
+            (above[path[0]],) = torch.autograd.grad(run.carrier, run.captured[path[0]], run.seed, **KEPT)
+        flow = above[path[0]]
+        for name, below in zip(path, [*path[1:], None], strict=True):
+            here = run.captured[name]
+            goal = run.leaf if below is None else run.captured[below]
+            (flow,) = torch.autograd.grad(here, goal, flow * mask(here, each, name), **KEPT)
+        payoff = flow * run.leaf.detach() if chosen.carrier == "gradient_x_input" else flow
+        maps.append(payoff.sum(-1) if run.tokens else payoff)
+    return torch.stack(maps)
 
 
 def mask(tensor: Tensor, condition: Condition, name: str) -> Tensor:
@@ -96,7 +87,7 @@ def edge_graph(
     chosen = composite(rule) if isinstance(rule, str) else rule
     require_ready(model, inputs, target, layers)
     run = traced(model, inputs, target, chosen, layers=layers, fallback=fallback)
-    run.ledger.closed = True
+    run.stop_booking()
     names = list(reversed(run.captured))  # from the output to the input
     nodes: dict[tuple[str, int], float] = {}
     flows = torch.autograd.grad(run.carrier, [run.captured[name] for name in names], run.seed, **KEPT)
@@ -106,10 +97,10 @@ def edge_graph(
     edges: list[Edge] = []
     for name, below, flow in zip(names, names[1:], flows, strict=False):
         here = run.captured[name]
-        masks = torch.stack([mask(here, Condition({name: [unit]}), name) for unit in kept[name]])
-        (reached,) = torch.autograd.grad(here, run.captured[below], flow * masks, is_grads_batched=True, **KEPT)
-        for unit, each in zip(kept[name], reached, strict=True):
-            amounts = per_component(each)
+        for unit in kept[name]:
+            only = flow * mask(here, Condition({name: [unit]}), name)
+            (reached,) = torch.autograd.grad(here, run.captured[below], only, **KEPT)
+            amounts = per_component(reached)
             edges += [Edge((name, unit), (below, lower), float(amounts[lower])) for lower in kept[below]]
     return EdgeGraph(nodes, tuple(edges))
 

@@ -33,6 +33,10 @@ class Run:
     ledger: Ledger
     tokens: bool
 
+    def stop_booking(self) -> None:
+        """Backward passes from here on leave the ledger alone."""
+        self.ledger.closed, self.tracer.ledger = True, None
+
 
 def traced(
     model: nn.Module, inputs: Inputs, target: Target, composite: Composite, *, layers: Sequence[str] = (),
