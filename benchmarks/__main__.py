@@ -15,6 +15,7 @@ NAMES = (
     "retrieval",
     "demo",
     "controlled",
+    "attribution",
     "batching",
     "scaling",
     "gateway",
