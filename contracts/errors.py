@@ -279,6 +279,18 @@ class ConstantFeatures(XsysError):
     remedy = "Take another layer: all points have the same features here, so there is nothing to tell apart."
 
 
+class UnknownComparison(NotFound):
+    remedy = "List the comparisons with `xsys alignment list`."
+
+
+class UnknownPair(NotFound):
+    remedy = "Take one of `matched`; `xsys alignment show COMPARISON` lists the pairs that were matched."
+
+
+class UnknownConcept(NotFound):
+    remedy = "Concepts are numbered from 0; `xsys concepts show COMPARISON` tells how many each representation has."
+
+
 class NonNegativeRequired(XsysError):
     status = 422
     remedy = "Take features after a rectifier, or set `split_signs` to factorise both halves."

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from contracts.alignment import ComparisonRequest
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
@@ -144,6 +145,16 @@ class JobService(Protocol):
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))
     def curve(self, caller: Caller, job: JobId) -> Curve:
         """Show the epochs of a training so far; empty for jobs of other kinds."""
+        ...
+
+    @operation(
+        "POST",
+        "/comparisons",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, UnknownPooling),
+    )
+    def compare(self, caller: Caller, body: ComparisonRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Find the concepts of layers of one or more models and compare them; what is there already is reused."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

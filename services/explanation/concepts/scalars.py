@@ -117,11 +117,13 @@ def svcca(x: np.ndarray, y: np.ndarray, *, directions: int = 10) -> tuple[float,
         values = _centred(side)
         spread = values.std(axis=0)
         values = values / np.where(spread > 0, spread, 1)
-        left, strength, _ = np.linalg.svd(values, full_matrices=False)
-        if len(strength) < directions or strength[directions - 1] <= 1e-6 * strength[0]:
+        variance, axes = np.linalg.eigh(values.T @ values)
+        variance, axes = variance[::-1], axes[:, ::-1]
+        if len(variance) < directions or variance[directions - 1] <= 1e-10 * variance[0]:
             return None
-        bases.append(left[:, :directions])  # orthonormal: canonical correlations are the singular values of the product
-        kept.append(float((strength[:directions] ** 2).sum() / (strength**2).sum()))
+        # orthonormal columns: canonical correlations are the singular values of their product
+        bases.append(values @ axes[:, :directions] / np.sqrt(variance[:directions]))
+        kept.append(float(variance[:directions].sum() / variance.sum()))
     correlations = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
     return float(np.clip(correlations, 0, 1).mean()), min(kept)
 

@@ -45,12 +45,17 @@ class Captured:
 
 @contextmanager
 def captured(
-    model: nn.Module, layers: Sequence[Layer], *, pick: Pick = first_tensor, special_tokens: int = 0
+    model: nn.Module,
+    layers: Sequence[Layer],
+    *,
+    pick: Pick = first_tensor,
+    special_tokens: int = 0,
+    reduce: Callable[[Layer, Tensor], Pooled] | None = None,
 ) -> Iterator[Captured]:
     """Hook `layers` for the length of the block; each forward pass of this thread fills the result.
 
     Nothing of a map is kept: it is pooled inside the hook. Hooks are removed whatever happens. Forward passes of other
-    threads through the same model are not captured.
+    threads through the same model are not captured. `reduce` takes the place of the layer's own pooling.
 
     Raises
     ------
@@ -74,8 +79,10 @@ def captured(
                 raise LayoutError(
                     f"{layer.name} has width {width} here and {layer.width} in the catalogue", layer=layer.name
                 )
-            kept.pooled[layer.name] = pool(
-                tensor, kind=layer.kind, pooling=layer.pooling, special_tokens=special_tokens
+            kept.pooled[layer.name] = (
+                reduce(layer, tensor)
+                if reduce is not None
+                else pool(tensor, kind=layer.kind, pooling=layer.pooling, special_tokens=special_tokens)
             )
 
         return hook

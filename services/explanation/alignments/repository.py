@@ -1,0 +1,58 @@
+"""Every SQL statement about comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import and_, or_, select
+
+from contracts.alignment import Comparison
+from contracts.errors import UnknownComparison
+from services.explanation.alignments.rows import ComparisonRow
+from services.kit.db import ReadSession, WriteSession
+
+
+def comparison_row(db: ReadSession, workspace: str, comparison: str) -> ComparisonRow:
+    """Return a comparison's row by id or name; one of another workspace is unknown."""
+    wanted = or_(ComparisonRow.id == comparison, ComparisonRow.name == comparison)
+    by_id_first = (ComparisonRow.id != comparison, ComparisonRow.name)
+    query = select(ComparisonRow).where(ComparisonRow.workspace == workspace, wanted).order_by(*by_id_first)
+    row = db.scalar(query.limit(1))
+    if row is None:
+        raise UnknownComparison(f"there is no comparison {comparison}", field="comparison")
+    return row
+
+
+def page_of_comparisons(
+    db: ReadSession, workspace: str, limit: int, before: tuple[datetime, str] | None
+) -> list[ComparisonRow]:
+    """Return up to `limit` comparisons, newest first, from behind (created_at, id)."""
+    query = select(ComparisonRow).where(ComparisonRow.workspace == workspace)
+    if before is not None:
+        moment, last = before
+        later = and_(ComparisonRow.created_at == moment, ComparisonRow.id > last)
+        query = query.where(or_(ComparisonRow.created_at < moment, later))
+    return list(db.scalars(query.order_by(ComparisonRow.created_at.desc(), ComparisonRow.id).limit(limit)))
+
+
+def publish_comparison(db: WriteSession, workspace: str, comparison: Comparison, artifacts: Mapping[str, str]) -> None:
+    """Write a comparison's row; the same comparison again changes nothing.
+
+    A name that another comparison has moves to this one; the older keeps it with its id behind it.
+    """
+    if db.get(ComparisonRow, (workspace, comparison.id)) is not None:
+        return
+    query = select(ComparisonRow).where(ComparisonRow.workspace == workspace, ComparisonRow.name == comparison.name)
+    holder = db.scalar(query)
+    if holder is not None:
+        holder.name = f"{comparison.name[:60]} {holder.id}"
+        holder.comparison = {**holder.comparison, "name": holder.name}
+        db.flush()
+    db.add(
+        ComparisonRow(
+            workspace=workspace, id=comparison.id, name=comparison.name,
+            comparison=comparison.model_dump(mode="json"), artifacts=dict(artifacts), created_at=comparison.created_at,
+        )
+    )  # fmt: skip
+    db.flush()
