@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from services.data.service import Data
+    from services.explanation.alignments.service import Alignments
     from services.explanation.service import Explanation
     from services.model.service import Models
 
@@ -46,6 +47,7 @@ class Wiring:
     data: Data
     model: Models
     explanation: Explanation
+    alignment: Alignments
     core: Jobs
     jobs: Pipelines
     governance: Governance
@@ -89,6 +91,9 @@ def build(settings: Settings) -> Wiring:
     from services.data.planning import plan_registration as plan_dataset
     from services.data.service import Data
     from services.data.stages import stages as data_stages
+    from services.explanation.alignments.service import Alignments
+    from services.explanation.alignments.stages import alignment_stages
+    from services.explanation.concepts.discovery.registry import discovery
     from services.explanation.encoders.registry import EncoderCache, describe_encoder
     from services.explanation.service import Explanation
     from services.explanation.stages import stages as explanation_stages
@@ -107,7 +112,9 @@ def build(settings: Settings) -> Wiring:
     data = Data(database, blobs, settings)
     model = Models(database, blobs, settings)
     explanation = Explanation(database, blobs, settings, EncoderCache())
-    registry = StageRegistry((*data_stages(data), *model_stages(model), *explanation_stages(explanation)))
+    registry = StageRegistry(
+        (*data_stages(data), *model_stages(model), *explanation_stages(explanation), *alignment_stages())
+    )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
     planners = Planners(
         dataset=lambda caller, body: plan_dataset(body, caller=caller, data=data, registry=registry),
@@ -121,6 +128,7 @@ def build(settings: Settings) -> Wiring:
             numerics=numerics(settings),
         ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
+        check_discovery=lambda body: discovery(body.method, body.parameters),
     )
     pipelines = Pipelines(
         core,
@@ -140,6 +148,7 @@ def build(settings: Settings) -> Wiring:
         data=data,
         model=model,
         explanation=explanation,
+        alignment=Alignments(database, blobs),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

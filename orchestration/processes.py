@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from contracts.alignment import AlignmentService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.model import ModelService
@@ -25,6 +26,7 @@ HOMES: Mapping[type, Process] = {
     DataService: Process.DATA,
     ModelService: Process.MODEL,
     ExplanationService: Process.EXPLANATION,
+    AlignmentService: Process.EXPLANATION,
 }  # every other contract is answered by the gateway itself
 
 

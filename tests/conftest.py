@@ -101,7 +101,7 @@ def explained(tmp_path_factory) -> Installation:
     me = wiring.governance.operator()
     lent = Shared(lambda: ensure_worker(settings))
     desk = Desk(
-        me, wiring.data, wiring.model, wiring.explanation, wiring.jobs, wiring.governance,
+        me, wiring.data, wiring.model, wiring.explanation, wiring.jobs, wiring.governance, wiring.alignment,
         watch=lambda job: (state for _, state in wiring.jobs.watch(me, job)), worker=lambda: lent,
     )  # fmt: skip
     with lent:

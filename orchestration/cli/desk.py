@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from contracts.alignment import AlignmentService
 from contracts.base import Caller, Right
 from contracts.data import DataService
 from contracts.errors import Unavailable
@@ -23,7 +24,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Desk:
-    """The five services and on whose behalf they are asked. `worker` lends a worker for as long as it is held."""
+    """The services and on whose behalf they are asked. `worker` lends a worker for as long as it is held."""
 
     caller: Caller
     data: DataService
@@ -31,6 +32,7 @@ class Desk:
     explanation: ExplanationService
     jobs: JobService
     governance: GovernanceService
+    alignment: AlignmentService
     watch: Callable[[str], Iterator[Job]]
     worker: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
@@ -89,6 +91,7 @@ def local_desk() -> Desk:
         explanation=wiring.explanation,
         jobs=wiring.jobs,
         governance=wiring.governance,
+        alignment=wiring.alignment,
         watch=watch,
         worker=lambda: lent,
     )
@@ -121,5 +124,6 @@ def remote_desk(server: str, token: str) -> Desk:
         explanation=remote(ExplanationService, client, credentials=credentials),
         jobs=jobs,
         governance=remote(GovernanceService, client, credentials=credentials),
+        alignment=remote(AlignmentService, client, credentials=credentials),
         watch=watch,
     )

@@ -55,7 +55,14 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
     """Make all routes of /v1 from the contracts."""
     router = APIRouter(prefix=PREFIX)
     router.include_router(login.router)
-    implementations = (wiring.governance, wiring.data, wiring.model, wiring.explanation, wiring.jobs)
+    implementations = (
+        wiring.governance,
+        wiring.data,
+        wiring.model,
+        wiring.explanation,
+        wiring.alignment,
+        wiring.jobs,
+    )
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):
         router.include_router(expose(protocol, implementation, access=Require, max_body=wiring.settings.upload_limit))
     router.include_router(events.router)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from contracts.alignment import AlignmentService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.governance import GovernanceService
 from contracts.jobs import JobService
 from contracts.model import ModelService
 
-PROTOCOLS: tuple[type, ...] = (GovernanceService, DataService, ModelService, ExplanationService, JobService)
+PROTOCOLS: tuple[type, ...] = (
+    GovernanceService,
+    DataService,
+    ModelService,
+    ExplanationService,
+    AlignmentService,
+    JobService,
+)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp
 
+from contracts.alignment import AlignmentService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.jobs import JobService
@@ -28,6 +29,8 @@ class GatewayWiring(Protocol):
     def model(self) -> ModelService: ...
     @property
     def explanation(self) -> ExplanationService: ...
+    @property
+    def alignment(self) -> AlignmentService: ...
     @property
     def jobs(self) -> JobService: ...
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 
 from pydantic import JsonValue
 
@@ -37,7 +38,7 @@ def matched_places(sides: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     Consecutive layers of each side; and of two sides every pair of layers up to 16 pairs, beyond that each layer of the
     longer side with the one at the same relative depth.
     """
-    pairs = {(a, b) for side in sides for a, b in zip(side, side[1:], strict=False)}
+    pairs = {(a, b) for side in sides for a, b in pairwise(side)}
     for place, one in enumerate(sides):
         for other in sides[place + 1 :]:
             if len(one) * len(other) <= MOST_CROSSED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from contracts.alignment import ComparisonRequest
 from contracts.base import Caller, Contract, Page
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
@@ -13,6 +14,7 @@ from contracts.jobs import Job, Repair
 from contracts.model import ModelRegistration, ModelService
 from contracts.training import Curve, TrainingRequest
 from orchestration.jobs.service import Jobs
+from orchestration.pipelines.comparison import ComparisonPlanner
 from orchestration.pipelines.snapshot import SnapshotPlanner
 from services.kit.artifacts import forget_artifacts
 from services.kit.db import Database
@@ -28,6 +30,7 @@ class Planners:
     model: Callable[[Caller, ModelRegistration], JobPlan]
     training: Callable[[Caller, TrainingRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
+    check_discovery: Callable[[ComparisonRequest], object]
 
 
 class Pipelines:
@@ -83,6 +86,18 @@ class Pipelines:
             numerics=self._numerics,
         )
         return planner.plan()
+
+    def compare(self, caller: Caller, body: ComparisonRequest, idempotency_key: str | None = None) -> Job:
+        """Find the concepts of layers of one or more models and compare them; what is there already is reused."""
+        planner = ComparisonPlanner(
+            body,
+            models=[self._model.model(caller, side.model) for side in body.sides],
+            dataset=self._data.dataset(caller, body.dataset),
+            registry=self._registry,
+            numerics=self._numerics,
+        )
+        self._planners.check_discovery(body)
+        return self._submit(caller, body, idempotency_key, planner.plan())
 
     def repair_snapshot(self, caller: Caller, body: Repair, idempotency_key: str | None = None) -> Job:
         """Recompute the damaged artifacts of a snapshot; everything intact stays."""

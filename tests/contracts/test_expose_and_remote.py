@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import data, explanation, governance, jobs, model, training
+from contracts import alignment, data, explanation, governance, jobs, model, training
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -27,6 +27,7 @@ PROTOCOLS = (
     data.DataService,
     model.ModelService,
     explanation.ExplanationService,
+    alignment.AlignmentService,
     governance.GovernanceService,
     jobs.JobService,
 )
@@ -92,6 +93,38 @@ QUERY = explanation.SearchQuery(
     ],
     min_z=0.1,
 )
+COMPARISON_REQUEST = alignment.ComparisonRequest(dataset="d_1", sides=[alignment.Side(model="m_1", layers=["a", "b"])])
+REPRESENTATION = alignment.Representation(
+    place=0, model="net", layer="a", width=8, state="ok", concepts=3, noise_share=0.1, noise_mass=0.2, validity=0.3,
+    trustworthiness=None, dimension=4.0, ceiling=0.5, label_alignment=0.1, position_alignment=None,
+)  # fmt: skip
+ALIGNMENT = alignment.Alignment(
+    ours=0, theirs=1, aci=0.3, low=0.2, high=0.4, gri=0.9, gri_error=0.01, chance=0.8, relative=0.6, crisp=0.3,
+    modes={"asis": 0.3, "exclude": None}, coverage=0.9, cka=0.5, cka_unbiased=0.4, svcca=None, rsa=0.2, mutual_knn=0.1,
+    cknna=None,
+)  # fmt: skip
+CONCEPT = alignment.Concept(
+    index=2, prevalence=0.1, members=9, samples=4, few_samples=True, dimension=None, stability=0.8, label="cat",
+    label_share=0.9, x=0.1, y=-0.2,
+    examples=[alignment.ConceptExample(sample=1, label=None, membership=0.7, row=0.5, column=0.25)],
+)  # fmt: skip
+MATCH = alignment.ConceptMatch(
+    ours=2, theirs=None, relation="unique", kappa=None, size_free_distance=None, distance=None, q=None
+)
+COMPARISON = alignment.Comparison(
+    id="c_1", name="n", dataset=DATASET_REF, models=[MODEL_REF], request=COMPARISON_REQUEST, points=12,
+    representations=[REPRESENTATION], alignments=[ALIGNMENT], matched=[(0, 1)],
+    layer_order=[alignment.LayerOrderScore(model="net", layers=3, chance=2 / 3, scores={"aci": 1.0})],
+    lineage="l", created_at=NOW,
+)  # fmt: skip
+PAIR = alignment.PairReport(
+    comparison="c_1", ours=REPRESENTATION, theirs=REPRESENTATION, alignment=ALIGNMENT, counts={"unique": 1},
+    matches=[MATCH], our_concepts=[CONCEPT], their_concepts=[],
+    flow=[alignment.FlowEdge(source=0, target=1, points=3.0, share_of_source=0.1, share_of_target=0.2, z=4.0)],
+)  # fmt: skip
+CONCEPT_DETAIL = alignment.ConceptDetail(
+    comparison="c_1", representation=REPRESENTATION, concept=CONCEPT, partners={1: MATCH}
+)
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
     "data.dataset": ({"dataset": "my photos"}, DATASET),
@@ -131,6 +164,12 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "jobs.build_snapshot": ({"body": REQUEST}, JOB),
     "jobs.train_model": ({"body": training.TrainingRequest(name="n", model="m_1", dataset="d_1")}, JOB),
     "jobs.curve": ({"job": "j_00000001"}, training.Curve(job="j_00000001", epochs=[], stopped=False)),
+    "alignment.comparisons": ({"limit": 3}, Page(items=[COMPARISON])),
+    "alignment.comparison": ({"comparison": "c_1"}, COMPARISON),
+    "alignment.pair": ({"comparison": "c_1", "ours": 0, "theirs": 1}, PAIR),
+    "alignment.concept": ({"comparison": "c_1", "representation": 0, "concept": 2}, CONCEPT_DETAIL),
+    "alignment.report": ({"comparison": "c_1", "format": "csv"}, Binary(b"a,b", "text/csv; charset=utf-8", None)),
+    "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),
     "jobs.job": ({"job": "j_00000001"}, JOB),

@@ -105,6 +105,7 @@ class World:
     data: Any = field(default_factory=Pictures)
     model: Any = field(default_factory=Nothing)
     explanation: Any = field(default_factory=Nothing)
+    alignment: Any = field(default_factory=Nothing)
     jobs: Any = field(default_factory=OneJob)
     xui: Any = None
 

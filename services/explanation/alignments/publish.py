@@ -39,7 +39,7 @@ def publish_comparison_part(work: Work) -> None:
         representations=representations,
         alignments=alignments,
         matched=[(int(a), int(b)) for a, b in spec["matched"]],
-        layer_order=orders(representations, alignments),
+        layer_order=orders(request, representations, alignments),
         lineage=key,
         created_at=datetime.now(UTC),
     )
@@ -52,12 +52,16 @@ def publish_comparison_part(work: Work) -> None:
     work.advance(1)
 
 
-def orders(representations: list[Representation], alignments: list[Alignment]) -> list[LayerOrderScore]:
-    """Layer-order sanity scores of each model with three layers or more, by each measure defined on all its pairs."""
+def orders(
+    request: ComparisonRequest, representations: list[Representation], alignments: list[Alignment]
+) -> list[LayerOrderScore]:
+    """Layer-order sanity scores of each side with three layers or more, by each measure defined on all its pairs."""
     by_pair = {(row.ours, row.theirs): row for row in alignments}
     scores = []
-    for model in dict.fromkeys(told.model for told in representations):
-        places = [told.place for told in representations if told.model == model]
+    stop = 0
+    for side in request.sides:
+        start, stop = stop, stop + len(dict.fromkeys(side.layers))
+        places = list(range(start, stop))
         if len(places) < SMALLEST_ORDER:
             continue
         found = {}
@@ -69,5 +73,9 @@ def orders(representations: list[Representation], alignments: list[Alignment]) -
                     matrix[i, j] = matrix[j, i] = np.nan if value is None else value
             if np.isfinite(matrix[np.triu_indices(len(places), 1)]).all():
                 found[name] = layer_order(matrix).score
-        scores.append(LayerOrderScore(model=model, layers=len(places), chance=2 / len(places), scores=found))
+        scores.append(
+            LayerOrderScore(
+                model=representations[start].model, layers=len(places), chance=2 / len(places), scores=found
+            )
+        )
     return scores

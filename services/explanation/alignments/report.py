@@ -20,7 +20,8 @@ STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1b1b}
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:left}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.maps{display:flex;gap:1rem;flex-wrap:wrap}
-svg{border:1px solid #ddd;background:#fff}img{height:56px;margin-right:2px;vertical-align:middle}
+svg{border:1px solid #ddd;background:#fff}
+i{display:inline-block;width:56px;height:56px;margin-right:2px;background-size:cover;background-position:center}
 circle{fill-opacity:.55}small{color:#555}
 """
 
@@ -71,7 +72,9 @@ def html_report(comparison: Comparison, pairs: list[PairReport], thumbnail: Thum
         _matrix(comparison),
         _orders(comparison),
     ]
-    parts += [_pair(number, pair, thumbnail) for number, pair in enumerate(pairs[:MOST_PAIRS])]
+    shown: set[int] = set()
+    sections = [_pair(number, pair, shown) for number, pair in enumerate(pairs[:MOST_PAIRS])]
+    parts += [_picture_styles(shown, thumbnail), *sections]
     if len(pairs) > MOST_PAIRS:
         parts.append(f"<p>{len(pairs) - MOST_PAIRS} more pairs are in the CSV and JSON exports.</p>")
     return "\n".join(parts) + "\n</html>\n"
@@ -143,7 +146,7 @@ def _sides(pair: PairReport, match: ConceptMatch) -> tuple[Concept | None, Conce
     return ours, theirs
 
 
-def _pair(number: int, pair: PairReport, thumbnail: Thumbnail) -> str:
+def _pair(number: int, pair: PairReport, shown: set[int]) -> str:
     a = pair.alignment
     name = f"{escape(pair.ours.model)} {escape(pair.ours.layer)} – {escape(pair.theirs.model)} "
     span = "" if a.low is None or a.high is None else f" (95 % interval {a.low:.3f} to {a.high:.3f})"
@@ -164,7 +167,7 @@ def _pair(number: int, pair: PairReport, thumbnail: Thumbnail) -> str:
         f"<p><b>ACI {_number(a.aci)}</b>{span}: {counts}.</p><table><tr>{titles}</tr><tr>{scalars}</tr></table>"
         f"<div class=maps>{_map(pair, ours=True)}{_map(pair, ours=False)}</div>"
         f"<p><small>Area is prevalence. Concepts matched with each other light up together.</small></p>"
-        f"{_matches(pair, thumbnail)}</section>"
+        f"{_matches(pair, shown)}</section>"
     )
 
 
@@ -188,14 +191,14 @@ def _map(pair: PairReport, *, ours: bool) -> str:
     return f'<svg width="{SIDE}" height="{SIDE}" role="img" aria-label="concepts of {told}">{"".join(circles)}</svg>'
 
 
-def _matches(pair: PairReport, thumbnail: Thumbnail) -> str:
+def _matches(pair: PairReport, shown: set[int]) -> str:
     rows = []
     for match in pair.matches[:MOST_ROWS]:
         ours, theirs = _sides(pair, match)
         split = " (divided)" if match.divided else ""
         rows.append(
             [
-                match.relation + split, _pictures(ours, thumbnail), _pictures(theirs, thumbnail),
+                match.relation + split, _pictures(ours, shown), _pictures(theirs, shown),
                 _number(match.kappa), _number(match.size_free_distance), _number(match.q),
                 *(_number(None if side is None else side.prevalence) for side in (ours, theirs)),
             ]
@@ -205,13 +208,21 @@ def _matches(pair: PairReport, thumbnail: Thumbnail) -> str:
     return _table(head, rows, text=3) + (f"<p>{more} more in the CSV.</p>" if more > 0 else "")
 
 
-def _pictures(concept: Concept | None, thumbnail: Thumbnail) -> str:
+def _pictures(concept: Concept | None, shown: set[int]) -> str:
+    """Example pictures of a concept, by class name; `shown` collects the samples whose bytes the page needs."""
     if concept is None:
         return ""
-    pictures = "".join(
-        f'<img alt="sample {example.sample}" '
-        f'src="data:image/webp;base64,{base64.b64encode(thumbnail(example.sample)).decode()}">'
-        for example in concept.examples[:MOST_PICTURES]
-    )
+    samples = [example.sample for example in concept.examples[:MOST_PICTURES]]
+    shown.update(samples)
+    pictures = "".join(f'<i class="s{sample}" role="img" aria-label="sample {sample}"></i>' for sample in samples)
     label = "" if concept.label is None else f" {escape(concept.label)} {_number(concept.label_share, 2)}"
     return f"{concept.index}{label}<br>{pictures}"
+
+
+def _picture_styles(samples: set[int], thumbnail: Thumbnail) -> str:
+    """Each picture once, however often it is shown."""
+    rules = (
+        f".s{sample}{{background-image:url(data:image/webp;base64,{base64.b64encode(thumbnail(sample)).decode()})}}"
+        for sample in sorted(samples)
+    )
+    return f"<style>{''.join(rules)}</style>"
