@@ -43,9 +43,9 @@ def blob(draw: np.random.Generator, m: int, centre: np.ndarray) -> np.ndarray:
 
 
 def shapes(kind: str, draw: np.random.Generator, m: int) -> list[np.ndarray]:
-    """The concepts of one kind, each [m, 3]."""
+    """The concepts of one kind, each about [m, 3]."""
     if kind == "rings":
-        return [ring(draw, m, radius) for radius in (1.0, 2.2, 3.4)]
+        return [ring(draw, round(m * radius / 2.2), radius) for radius in (1.0, 2.2, 3.4)]  # equally dense
     if kind == "spirals":
         return [spiral(draw, m, start) for start in (0.0, np.pi)]
     if kind == "sheets":
@@ -64,7 +64,7 @@ def planted(kind: str, *, m: int = 1000, noise: float = 0.1, seed: int = 0) -> P
     draw = np.random.default_rng([seed, len(kind)])
     parts = shapes(kind, draw, m)
     points = np.concatenate(parts)
-    labels = np.repeat(np.arange(len(parts)), m)
+    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     scattered = round(len(points) * noise / (1 - noise))
     low, high = points.min(axis=0), points.max(axis=0)
     wide = np.zeros((len(points) + scattered, WIDTH))

@@ -21,16 +21,21 @@ DENSE_BLOCK = 32
 def pair_spread(values: np.ndarray) -> np.ndarray:
     """S(v) = sum over i < j of |v_i - v_j|, along the last axis: [..., n] -> [...] float64.
 
-    By one sort: with v ascending, v_(r) is added r times and subtracted n - 1 - r times.
+    By one sort: with v ascending, v_(r) is added r times and subtracted n - 1 - r times. float32 is sorted as such,
+    which takes half the time, and summed in float64.
     """
-    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    given = np.asarray(values)
+    ordered = np.sort(given if given.dtype == np.float32 else given.astype(np.float64), axis=-1)
     n = ordered.shape[-1]
-    return ordered @ (2.0 * np.arange(n) - n + 1)
+    weights = 2.0 * np.arange(n) - n + 1
+    if ordered.ndim == 1 or ordered.dtype == np.float64:
+        return ordered.astype(np.float64, copy=False) @ weights
+    return np.stack([row.astype(np.float64) @ weights for row in ordered])
 
 
 def _spread_of_nonzero(values: np.ndarray, n: int) -> float:
     """S of a vector of length n whose entries outside `values` [m] are zero."""
-    ordered = np.sort(values)
+    ordered = np.sort(values).astype(np.float64, copy=False)
     rank = np.arange(len(ordered), dtype=np.float64)
     rank[np.searchsorted(ordered, 0.0) :] += n - len(ordered)
     return float(ordered @ (2 * rank - n + 1))
@@ -69,15 +74,16 @@ def crossed_spreads(ours: np.ndarray, theirs: np.ndarray, *, threads: int = 2) -
     """S(a - b) + S(a + b) for all columns a of `ours` and b of `theirs`: [kA, kB] float64.
 
     Concepts with small support are compared on the union of their supports, since zeros only shift ranks; others are
-    sorted in blocks. Exact either way.
+    sorted in blocks. Exact for float64; two float32 sides are added and sorted in float32, where rounding (6e-8 of a
+    value, in either direction) stays below 1e-8 in a distance.
 
     Parameters
     ----------
     ours, theirs : [n, kA], [n, kB], not negative.
     threads : numpy's sort releases the interpreter lock, so rows run side by side.
     """
-    a = np.ascontiguousarray(ours.T, np.float64)
-    b = np.ascontiguousarray(theirs.T, np.float64)
+    kind = np.float32 if ours.dtype == theirs.dtype == np.float32 else np.float64
+    a, b = np.ascontiguousarray(ours.T, kind), np.ascontiguousarray(theirs.T, kind)
     held_a, held_b = a > 0, b > 0
     few_a = held_a.mean(axis=1) <= DENSE_SHARE
     few_b = held_b.mean(axis=1) <= DENSE_SHARE

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from contracts.alignment import ComparisonRequest, PointsPlan, Side
+from contracts.data import DatasetRegistration, DemoSource
 from contracts.errors import (
     InvalidRequest,
     UnknownComparison,
@@ -17,12 +18,15 @@ from contracts.errors import (
     UnknownPair,
     UnknownPooling,
 )
+from contracts.model import ModelRegistration
 from orchestration.bootstrap import build
 from orchestration.cli.desk import Shared
 from orchestration.jobs.supervisor import ensure_worker
 from orchestration.pipelines.comparison import matched_places
 from services.kit.settings import Settings
+from tests.conftest import Installation
 
+ARCHITECTURE = "timm:tf_efficientnet_lite0"
 EARLY, MIDDLE, LATE = "blocks.1", "blocks.3", "blocks.5"
 REQUEST = ComparisonRequest(
     dataset="demo", sides=[Side(model="lite0", layers=[EARLY, MIDDLE, LATE]), Side(model="lite0", layers=[LATE])],
@@ -32,20 +36,36 @@ REQUEST = ComparisonRequest(
 
 
 @pytest.fixture(scope="module")
-def desk(explained):
-    settings = Settings(home=explained.home, threads=2)
+def installation(tmp_path_factory):
+    """A data folder of its own: comparisons need pictures and a model, and no snapshot."""
+    return Installation(tmp_path_factory.mktemp("compared") / "home")
+
+
+@pytest.fixture(scope="module")
+def desk(installation):
+    settings = Settings(home=installation.home, threads=2)
     wiring = build(settings)
-    lent = Shared(lambda: ensure_worker(settings))
-    with lent:
-        yield wiring, wiring.governance.operator()
+    me = wiring.governance.operator()
+    with Shared(lambda: ensure_worker(settings)):
+        for job in (
+            wiring.jobs.register_dataset(me, DatasetRegistration(name="demo", source=DemoSource(crops=66))),
+            wiring.jobs.register_model(me, ModelRegistration(name="lite0", architecture=ARCHITECTURE)),
+        ):
+            finished((wiring, me), job)
+        yield wiring, me
     wiring.close()
+
+
+def finished(desk, job):
+    wiring, me = desk
+    *_, last = (state for _, state in wiring.jobs.watch(me, job.id))
+    assert last.failures == []
+    return last
 
 
 def run(desk, request):
     wiring, me = desk
-    *_, last = (state for _, state in wiring.jobs.watch(me, wiring.jobs.compare(me, request).id))
-    assert last.failures == []
-    return last
+    return finished(desk, wiring.jobs.compare(me, request))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +100,6 @@ def test_identical_layers_share_every_concept(desk, comparison):
     report = wiring.alignment.pair(me, comparison.id, 2, 3)
     assert report.counts == {"universal": 8}
     assert {match.ours: match.theirs for match in report.matches} == {k: k for k in range(8)}
-    assert {(edge.source, edge.target) for edge in report.flow} >= {(k, k) for k in range(8)}
     assert sum(concept.members for concept in report.our_concepts) == comparison.points
 
 
@@ -148,11 +167,10 @@ def test_unknown_comparisons_and_pairs_are_named(desk, comparison):
     assert comparison.id in [item.id for item in wiring.alignment.comparisons(me).items]
 
 
-def test_the_command_line_shows_and_exports_it(explained, comparison, tmp_path):
-    assert explained.json("alignment", "show", comparison.id)["id"] == comparison.id
-    explained.run("alignment", "export", comparison.id, "--format", "json", "--out", str(tmp_path / "c.json"))
+def test_the_command_line_shows_and_exports_it(installation, comparison, tmp_path):
+    installation.run("alignment", "export", comparison.id, "--format", "json", "--out", str(tmp_path / "c.json"))
     assert json.loads((tmp_path / "c.json").read_text())["points"] == comparison.points
-    assert "universal" in explained.run("alignment", "pair", comparison.id, "2", "3").stdout
+    assert "universal" in installation.run("alignment", "pair", comparison.id, "2", "3").stdout
 
 
 def test_layers_of_two_sides_are_matched_crosswise_or_by_depth():

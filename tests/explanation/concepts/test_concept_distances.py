@@ -44,6 +44,17 @@ def test_one_sort_equals_the_double_loop(noise):
     assert np.abs(concept_distances(ours, theirs).d - double_loop(ours, theirs)).max() < 1e-12
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.9])
+def test_memberships_as_they_are_stored_give_the_same_distances(noise):
+    ours, theirs = fuzzy(3000, 6, seed=1, noise=noise), fuzzy(3000, 5, seed=2, noise=noise)
+    stored = concept_distances(ours.astype(np.float32), theirs.astype(np.float32))
+    exact = concept_distances(ours, theirs)
+    assert np.abs(stored.d - exact.d).max() < 1e-8
+    assert np.abs(stored.kappa - exact.kappa).max() < 1e-6
+    same = concept_distances(ours.astype(np.float32), ours.astype(np.float32))
+    assert (np.diag(same.d) == 0).all()
+
+
 def test_the_spread_is_the_sum_over_pairs():
     values = np.random.default_rng(0).random(60)
     assert pair_spread(values) == pytest.approx(np.abs(values[:, None] - values[None]).sum() / 2, abs=1e-10)
