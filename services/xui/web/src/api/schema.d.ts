@@ -4,6 +4,110 @@
  */
 
 export interface paths {
+    "/v1/comparisons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the comparisons of the workspace, newest first
+         * @description List the comparisons of the workspace, newest first
+         */
+        get: operations["alignment_comparisons"];
+        put?: never;
+        /**
+         * Find the concepts of layers of one or more models and compare them; what is there already is reused
+         * @description Find the concepts of layers of one or more models and compare them; what is there already is reused
+         */
+        post: operations["jobs_compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/comparisons/{comparison}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one comparison: its representations, and the alignment of each two of them
+         * @description Show one comparison: its representations, and the alignment of each two of them
+         */
+        get: operations["alignment_comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/comparisons/{comparison}/concepts/{representation}/{concept}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one concept: its examples, and its partners in the representations that were matched with its own
+         * @description Show one concept: its examples, and its partners in the representations that were matched with its own
+         */
+        get: operations["alignment_concept"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/comparisons/{comparison}/pairs/{ours}/{theirs}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show two representations concept by concept: what they share and what only one has
+         * @description Show two representations concept by concept: what they share and what only one has
+         */
+        get: operations["alignment_pair"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/comparisons/{comparison}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export a comparison as one HTML page with linked maps and example pictures, or its matches as CSV
+         * @description Export a comparison as one HTML page with linked maps and example pictures, or its matches as CSV
+         */
+        get: operations["alignment_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datasets": {
         parameters: {
             query?: never;
@@ -705,6 +809,53 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Alignment
+         * @description How far two representations agree. `aci` is corrected for chance; `gri`, the published index, is not.
+         *
+         *     `relative` is `aci` divided by the geometric mean of the two ceilings. `crisp` is the adjusted Rand index of the
+         *     hard labels. `modes` holds `aci` under each way of treating noise. None where a measure is undefined.
+         */
+        Alignment: {
+            /** Ours */
+            ours: number;
+            /** Theirs */
+            theirs: number;
+            /** Aci */
+            aci: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Gri */
+            gri: number | null;
+            /** Gri Error */
+            gri_error: number | null;
+            /** Chance */
+            chance: number | null;
+            /** Relative */
+            relative: number | null;
+            /** Crisp */
+            crisp: number | null;
+            /** Modes */
+            modes: {
+                [key: string]: number | null;
+            };
+            /** Coverage */
+            coverage: number | null;
+            /** Cka */
+            cka: number | null;
+            /** Cka Unbiased */
+            cka_unbiased: number | null;
+            /** Svcca */
+            svcca: number | null;
+            /** Rsa */
+            rsa: number | null;
+            /** Mutual Knn */
+            mutual_knn: number | null;
+            /** Cknna */
+            cknna: number | null;
+        };
+        /**
          * Box
          * @description A rectangle in pixels of the source picture; right and bottom are exclusive.
          */
@@ -717,6 +868,108 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * Comparison
+         * @description A finished comparison. `matched` names the pairs of representations that have been matched concept by concept.
+         */
+        Comparison: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            dataset: components["schemas"]["DatasetRef"];
+            /** Models */
+            models: components["schemas"]["ModelRef"][];
+            request: components["schemas"]["ComparisonRequest"];
+            /** Points */
+            points: number;
+            /** Representations */
+            representations: components["schemas"]["Representation"][];
+            /** Alignments */
+            alignments: components["schemas"]["Alignment"][];
+            /** Matched */
+            matched: [
+                number,
+                number
+            ][];
+            /** Layer Order */
+            layer_order: components["schemas"]["LayerOrderScore"][];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * ComparisonRequest
+         * @description Find the concepts of every layer named, and compare the layers over the same points.
+         *
+         *     One side gives the concepts of one model's layers, their order and flow; two or more sides also compare models.
+         */
+        ComparisonRequest: {
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Sides */
+            sides: components["schemas"]["Side"][];
+            /** Name */
+            name?: string | null;
+            /**
+             * @default {
+             *       "tokens": "spatial",
+             *       "per_sample": 4,
+             *       "grid": 4,
+             *       "seed": 0
+             *     }
+             */
+            points: components["schemas"]["PointsPlan"];
+            /**
+             * Method
+             * @default manifold
+             * @enum {string}
+             */
+            method: "manifold" | "dense" | "kmeans" | "pca" | "nmf" | "mcd" | "sae";
+            /**
+             * Parameters
+             * @description of the method, such as `min_cluster_size`; the rest keeps its default
+             */
+            parameters?: {
+                [key: string]: number | string | boolean;
+            };
+            /**
+             * Preprocess
+             * @default none
+             * @enum {string}
+             */
+            preprocess: "none" | "standardize";
+            /**
+             * Seeds
+             * @description runs of the method; alignment is averaged over them
+             * @default 2
+             */
+            seeds: number;
+            /**
+             * Permutations
+             * @description of the null that matches are held against
+             * @default 50
+             */
+            permutations: number;
+            /**
+             * Batch
+             * @default 32
+             */
+            batch: number;
+            /**
+             * Shard
+             * @description samples per part
+             * @default 512
+             */
+            shard: number;
         };
         /**
          * Component
@@ -810,6 +1063,97 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * Concept
+         * @description A region of one representation. `stability` is the mean best overlap with concepts of the other seeds.
+         *
+         *     `label` is the commonest label among its members with its share, None without labels. `x` and `y` place it on the
+         *     map of its representation. `dimension` is intrinsic.
+         */
+        Concept: {
+            /** Index */
+            index: number;
+            /** Prevalence */
+            prevalence: number;
+            /** Members */
+            members: number;
+            /** Samples */
+            samples: number;
+            /** Few Samples */
+            few_samples: boolean;
+            /** Dimension */
+            dimension: number | null;
+            /** Stability */
+            stability: number | null;
+            /** Label */
+            label: string | null;
+            /** Label Share */
+            label_share: number | null;
+            /** X */
+            x: number;
+            /** Y */
+            y: number;
+            /** Examples */
+            examples: components["schemas"]["ConceptExample"][];
+        };
+        /**
+         * ConceptDetail
+         * @description One concept with its members, strongest first, and its matches in other representations.
+         */
+        ConceptDetail: {
+            /** Comparison */
+            comparison: string;
+            representation: components["schemas"]["Representation"];
+            concept: components["schemas"]["Concept"];
+            /** Partners */
+            partners: {
+                [key: string]: components["schemas"]["ConceptMatch"];
+            };
+        };
+        /**
+         * ConceptExample
+         * @description A point that belongs to a concept: its sample, and its place as a share of the picture's height and width.
+         */
+        ConceptExample: {
+            /** Sample */
+            sample: number;
+            /** Label */
+            label: string | null;
+            /** Membership */
+            membership: number;
+            /** Row */
+            row: number;
+            /** Column */
+            column: number;
+        };
+        /**
+         * ConceptMatch
+         * @description A concept with its one-to-one partner, or alone. `q` is the false-discovery rate over all matched pairs.
+         */
+        ConceptMatch: {
+            /** Ours */
+            ours: number | null;
+            /** Theirs */
+            theirs: number | null;
+            /**
+             * Relation
+             * @enum {string}
+             */
+            relation: "universal" | "shared" | "weak" | "unique" | "undecided";
+            /** Kappa */
+            kappa: number | null;
+            /** Size Free Distance */
+            size_free_distance: number | null;
+            /** Distance */
+            distance: number | null;
+            /** Q */
+            q: number | null;
+            /**
+             * Divided
+             * @default false
+             */
+            divided: boolean;
         };
         /**
          * Curve
@@ -1019,6 +1363,24 @@ export interface components {
             part?: string | null;
         };
         /**
+         * FlowEdge
+         * @description Share of the points of a concept that go to a concept of another layer, with the z-score of their number.
+         */
+        FlowEdge: {
+            /** Source */
+            source: number;
+            /** Target */
+            target: number;
+            /** Points */
+            points: number;
+            /** Share Of Source */
+            share_of_source: number;
+            /** Share Of Target */
+            share_of_target: number;
+            /** Z */
+            z: number;
+        };
+        /**
          * FolderSource
          * @description A folder, read recursively: class sub-folders are labels, `captions.csv` or sidecar .txt are captions.
          */
@@ -1149,6 +1511,22 @@ export interface components {
          */
         LayerKind: "map" | "map-channels-last" | "tokens" | "vector";
         /**
+         * LayerOrderScore
+         * @description Share of a model's layers that are most alike to a neighbouring layer, by measure; chance is 2 / layers.
+         */
+        LayerOrderScore: {
+            /** Model */
+            model: string;
+            /** Layers */
+            layers: number;
+            /** Chance */
+            chance: number;
+            /** Scores */
+            scores: {
+                [key: string]: number;
+            };
+        };
+        /**
          * LoggedOut
          * @description The login session has ended on the server.
          */
@@ -1263,6 +1641,13 @@ export interface components {
             /** Secret */
             secret: string;
         };
+        /** Page[Comparison] */
+        Page_Comparison_: {
+            /** Items */
+            items: components["schemas"]["Comparison"][];
+            /** Next */
+            next?: string | null;
+        };
         /** Page[Component] */
         Page_Component_: {
             /** Items */
@@ -1327,6 +1712,29 @@ export interface components {
             next?: string | null;
         };
         /**
+         * PairReport
+         * @description Two representations, concept by concept: matches from the best down, what only one side has, and the flow.
+         */
+        PairReport: {
+            /** Comparison */
+            comparison: string;
+            ours: components["schemas"]["Representation"];
+            theirs: components["schemas"]["Representation"];
+            alignment: components["schemas"]["Alignment"];
+            /** Counts */
+            counts: {
+                [key: string]: number;
+            };
+            /** Matches */
+            matches: components["schemas"]["ConceptMatch"][];
+            /** Our Concepts */
+            our_concepts: components["schemas"]["Concept"][];
+            /** Their Concepts */
+            their_concepts: components["schemas"]["Concept"][];
+            /** Flow */
+            flow: components["schemas"]["FlowEdge"][];
+        };
+        /**
          * ParquetSource
          * @description A Parquet file with an image column (bytes, or struct{bytes}) and optional label and caption columns.
          */
@@ -1374,6 +1782,36 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * PointsPlan
+         * @description Which vectors become points. Positions are drawn once per sample and are the same for every layer and model.
+         *
+         *     `spatial` takes `per_sample` random places of a `grid` x `grid` average of the map or of the patch tokens; `cls` the
+         *     first token; `pooled` the mean over places.
+         */
+        PointsPlan: {
+            /**
+             * Tokens
+             * @default spatial
+             * @enum {string}
+             */
+            tokens: "spatial" | "cls" | "pooled";
+            /**
+             * Per Sample
+             * @default 4
+             */
+            per_sample: number;
+            /**
+             * Grid
+             * @default 4
+             */
+            grid: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * Precision
@@ -1487,6 +1925,47 @@ export interface components {
              * @description id (`s_...`) or name of a snapshot
              */
             snapshot: string;
+        };
+        /**
+         * Representation
+         * @description A layer of a model with the figures of its discovery. `state` is `no_concepts` if fewer than two were found.
+         *
+         *     `ceiling` is the corrected index between seeds: no comparison can be expected to reach higher.
+         */
+        Representation: {
+            /** Place */
+            place: number;
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Width */
+            width: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "no_concepts";
+            /** Advice */
+            advice?: string | null;
+            /** Concepts */
+            concepts: number;
+            /** Noise Share */
+            noise_share: number | null;
+            /** Noise Mass */
+            noise_mass: number | null;
+            /** Validity */
+            validity: number | null;
+            /** Trustworthiness */
+            trustworthiness: number | null;
+            /** Dimension */
+            dimension: number | null;
+            /** Ceiling */
+            ceiling: number | null;
+            /** Label Alignment */
+            label_alignment: number | null;
+            /** Position Alignment */
+            position_alignment: number | null;
         };
         /**
          * Right
@@ -1712,6 +2191,19 @@ export interface components {
             min_z?: number | null;
             /** Templates */
             templates?: string[] | null;
+        };
+        /**
+         * Side
+         * @description One model with the layers to compare, from early to late.
+         */
+        Side: {
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            /** Layers */
+            layers: string[];
         };
         /**
          * Snapshot
@@ -2063,6 +2555,577 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    alignment_comparisons: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Comparison_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_compare: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComparisonRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, UnknownPooling */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    alignment_comparison: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`c_...`) or name of a comparison */
+                comparison: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComparison */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    alignment_concept: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`c_...`) or name of a comparison */
+                comparison: string;
+                /** @description place of a representation in the comparison's list */
+                representation: number;
+                concept: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConceptDetail"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComparison, UnknownConcept */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    alignment_pair: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`c_...`) or name of a comparison */
+                comparison: string;
+                /** @description place of a representation in the comparison's list */
+                ours: number;
+                /** @description place of a representation in the comparison's list */
+                theirs: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PairReport"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComparison, UnknownPair */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    alignment_report: {
+        parameters: {
+            query?: {
+                format?: "html" | "csv";
+            };
+            header?: never;
+            path: {
+                /** @description id (`c_...`) or name of a comparison */
+                comparison: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComparison */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     data_datasets: {
         parameters: {
             query?: {
