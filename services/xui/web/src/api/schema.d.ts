@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/v1/attribution-methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the ways to attribute a score: every composite of rules, and the baselines
+         * @description List the ways to attribute a score: every composite of rules, and the baselines
+         */
+        get: operations["model_attribution_methods"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datasets": {
         parameters: {
             query?: never;
@@ -412,6 +432,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/attributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attribute one score of one picture by several methods, with their quality side by side
+         * @description Attribute one score of one picture by several methods, with their quality side by side
+         */
+        post: operations["model_attribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/attributions/maps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place
+         * @description Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place
+         */
+        post: operations["model_attribution_maps"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/component-relevance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Relevance of a layer's components over some samples, checked by ablating them
+         * @description Relevance of a layer's components over some samples, checked by ablating them
+         */
+        post: operations["model_component_relevance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/component-relevance/arrays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`
+         * @description Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`
+         */
+        post: operations["model_component_arrays"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/repairs": {
         parameters: {
             query?: never;
@@ -705,6 +805,90 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AttributionAnswer
+         * @description Heat maps of one score, side by side. `picture` is what the model saw, as PNG.
+         */
+        AttributionAnswer: {
+            /** Model */
+            model: string;
+            target: components["schemas"]["ClassScore"];
+            /** Top */
+            top: components["schemas"]["ClassScore"][];
+            /**
+             * Picture
+             * Format: base64
+             */
+            picture: string;
+            /** Maps */
+            maps: components["schemas"]["HeatMap"][];
+            /** Layers */
+            layers: components["schemas"]["LayerRelevance"][];
+        };
+        /**
+         * AttributionMethod
+         * @description A way to attribute a score to the input. `passes`: its cost, in forward passes of the model.
+         */
+        AttributionMethod: {
+            /** Name */
+            name: string;
+            /**
+             * Family
+             * @enum {string}
+             */
+            family: "baseline" | "composite";
+            /** Aim */
+            aim: string;
+            /** Passes */
+            passes: number;
+        };
+        /**
+         * AttributionRequest
+         * @description Attribute one score by several methods, side by side.
+         */
+        AttributionRequest: {
+            sample?: components["schemas"]["SampleOf"] | null;
+            /**
+             * Picture
+             * @description base64 of a PNG, JPEG or WebP
+             */
+            picture?: string | null;
+            /** Target */
+            target?: number | null;
+            /**
+             * Methods
+             * @default [
+             *       "integrated_gradients",
+             *       "gradcam"
+             *     ]
+             */
+            methods: string[];
+            /**
+             * Layers
+             * @description layers whose top components are wanted
+             * @default []
+             */
+            layers: string[];
+            /**
+             * Components
+             * @description components a layer
+             * @default 10
+             */
+            components: number;
+            /**
+             * Steps
+             * @description steps of deletion and insertion; 0 leaves them out
+             * @default 16
+             */
+            steps: number;
+            /**
+             * Fallback
+             * @description what a composite does at an operation without a rule
+             * @default error
+             * @enum {string}
+             */
+            fallback: "error" | "gradient";
+        };
+        /**
          * Box
          * @description A rectangle in pixels of the source picture; right and bottom are exclusive.
          */
@@ -717,6 +901,20 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * ClassScore
+         * @description An output with its score and, over all outputs, its softmax share.
+         */
+        ClassScore: {
+            /** Index */
+            index: number;
+            /** Name */
+            name: string | null;
+            /** Score */
+            score: number;
+            /** Probability */
+            probability: number;
         };
         /**
          * Component
@@ -771,6 +969,20 @@ export interface components {
             nearest: components["schemas"]["Neighbour"][];
         };
         /**
+         * ComponentEffect
+         * @description A component, means over the samples. `effect`: by how much the score falls when it is set to zero.
+         */
+        ComponentEffect: {
+            /** Index */
+            index: number;
+            /** Relevance */
+            relevance: number;
+            /** Share */
+            share: number;
+            /** Effect */
+            effect: number | null;
+        };
+        /**
          * ComponentRef
          * @description `(model, layer, index, sign)`; `model` is the model's id.
          */
@@ -787,6 +999,69 @@ export interface components {
              * @enum {integer}
              */
             sign: 1 | -1;
+        };
+        /**
+         * ComponentRelevance
+         * @description The components of a layer, largest absolute mean relevance first.
+         *
+         *     `spearman` is the mean rank correlation of relevance and ablation effect; `deletion` and `random` are areas under
+         *     the score while components are ablated by relevance and at random: deletion well below random shows faithfulness.
+         */
+        ComponentRelevance: {
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Rule */
+            rule: string;
+            /** Samples */
+            samples: number;
+            /** Targets */
+            targets: number[];
+            /** Width */
+            width: number;
+            /** Components */
+            components: components["schemas"]["ComponentEffect"][];
+            /** Checked */
+            checked: number;
+            /** Spearman */
+            spearman?: number | null;
+            /** Deletion */
+            deletion?: number | null;
+            /** Random */
+            random?: number | null;
+        };
+        /**
+         * ComponentRequest
+         * @description Relevance of a layer's components for some samples, checked by ablation.
+         */
+        ComponentRequest: {
+            /** Layer */
+            layer: string;
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Samples */
+            samples: number[];
+            /**
+             * Target
+             * @description None: each sample's largest output
+             */
+            target?: number | null;
+            /**
+             * Rule
+             * @description or the name of a composite
+             * @default activation_x_gradient
+             */
+            rule: string;
+            /**
+             * Ablate
+             * @description components to ablate for the check; 0: no check
+             * @default 64
+             */
+            ablate: number;
         };
         /** ComponentTerm */
         ComponentTerm: {
@@ -1032,6 +1307,40 @@ export interface components {
             path: string;
         };
         /**
+         * HeatMap
+         * @description One method's map. `heatmap` is a PNG over the model's crop: red speaks for the output, blue against it.
+         */
+        HeatMap: {
+            /** Method */
+            method: string;
+            /** Rows */
+            rows: number;
+            /** Columns */
+            columns: number;
+            /** Absmax */
+            absmax: number;
+            /**
+             * Heatmap
+             * Format: base64
+             */
+            heatmap: string;
+            quality: components["schemas"]["Quality"];
+            /**
+             * Absorbed
+             * @default {}
+             */
+            absorbed: {
+                [key: string]: number;
+            };
+            /**
+             * Unruled
+             * @default []
+             */
+            unruled: string[];
+            /** Seconds */
+            seconds: number;
+        };
+        /**
          * Histogram
          * @description Counts of pooled activations over the whole dataset; `edges` has one value more than `counts`.
          */
@@ -1149,6 +1458,18 @@ export interface components {
          */
         LayerKind: "map" | "map-channels-last" | "tokens" | "vector";
         /**
+         * LayerRelevance
+         * @description The components of one layer with the largest absolute relevance, largest first. `rule`: where it comes from.
+         */
+        LayerRelevance: {
+            /** Layer */
+            layer: string;
+            /** Rule */
+            rule: string;
+            /** Components */
+            components: components["schemas"]["RelevantComponent"][];
+        };
+        /**
          * LoggedOut
          * @description The login session has ended on the server.
          */
@@ -1262,6 +1583,13 @@ export interface components {
             token: components["schemas"]["Token"];
             /** Secret */
             secret: string;
+        };
+        /** Page[AttributionMethod] */
+        Page_AttributionMethod_: {
+            /** Items */
+            items: components["schemas"]["AttributionMethod"][];
+            /** Next */
+            next?: string | null;
         };
         /** Page[Component] */
         Page_Component_: {
@@ -1461,6 +1789,30 @@ export interface components {
             members: number[];
         };
         /**
+         * Quality
+         * @description How far to trust a map. None: not defined for this method, or not asked for.
+         *
+         *     `deletion` (low is good) and `insertion` (high) are areas under the target's probability; `gini` lies between 0 for
+         *     an even map and 1 for one spike; `completeness_gap` is |Σ map - score| / |score|; `conservation_gap` the same with
+         *     what was absorbed on the way counted in; `forward_change` how much the rules changed the model's output.
+         */
+        Quality: {
+            /** Deletion */
+            deletion?: number | null;
+            /** Insertion */
+            insertion?: number | null;
+            /** Gini */
+            gini?: number | null;
+            /** Entropy */
+            entropy?: number | null;
+            /** Completeness Gap */
+            completeness_gap?: number | null;
+            /** Conservation Gap */
+            conservation_gap?: number | null;
+            /** Forward Change */
+            forward_change?: number | null;
+        };
+        /**
          * RejectedFile
          * @description A file that was skipped, with the reason: the name of a refusal class, and a sentence.
          */
@@ -1471,6 +1823,18 @@ export interface components {
             reason: string;
             /** Detail */
             detail: string;
+        };
+        /**
+         * RelevantComponent
+         * @description A component of a layer; `share` is its relevance over the sum of absolute relevance in the layer.
+         */
+        RelevantComponent: {
+            /** Index */
+            index: number;
+            /** Relevance */
+            relevance: number;
+            /** Share */
+            share: number;
         };
         /** Removed */
         Removed: {
@@ -1537,6 +1901,19 @@ export interface components {
             factors: {
                 [key: string]: string | boolean | number;
             };
+        };
+        /**
+         * SampleOf
+         * @description A sample of a registered dataset.
+         */
+        SampleOf: {
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Index */
+            index: number;
         };
         /**
          * SampleTerm
@@ -2063,6 +2440,80 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    model_attribution_methods: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AttributionMethod_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     data_datasets: {
         parameters: {
             query?: {
@@ -3936,6 +4387,402 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_attribute: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionAnswer"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_attribution_maps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionRequest"];
+            };
+        };
+        responses: {
+            /** @description Arrays as safetensors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_relevance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComponentRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentRelevance"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_arrays: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComponentRequest"];
+            };
+        };
+        responses: {
+            /** @description Arrays as safetensors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
             422: {
                 headers: {
                     [name: string]: unknown;
