@@ -8,10 +8,34 @@ from pydantic import Base64Bytes, Field, model_validator
 
 from contracts.base import Contract, FiniteFloat, LayerName
 from contracts.data import DatasetId, SampleIndex
+from contracts.errors import NotFound, XsysError
 
 MethodName = Annotated[str, Field(min_length=1, max_length=80)]
 OutputIndex = Annotated[int, Field(ge=0, lt=2**31)]
 Picture = Annotated[Base64Bytes, Field(max_length=32 << 20)]
+
+
+class UnknownMethod(NotFound):
+    remedy = "Take one of `closest`; `xsys attribute --list` shows all methods."
+
+
+class UnknownOutput(XsysError):
+    status = 422
+    remedy = "Outputs run from 0 to `outputs` - 1; leave the target out for the largest."
+
+
+class NoClassScores(XsysError):
+    """The model puts out something else than one row of scores a picture."""
+
+    status = 422
+    remedy = "Take a model whose output is [B, outputs]."
+
+
+class AttributionOverBudget(XsysError):
+    """Nothing was computed. `needed` and `limit` are in pixel passes: pixels of the input times forward passes."""
+
+    status = 422
+    remedy = "Ask for fewer methods, samples, steps or ablated components, so that `needed` falls below `limit`."
 
 
 class AttributionMethod(Contract):

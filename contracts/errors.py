@@ -200,29 +200,6 @@ class PartTooLarge(XsysError):
     remedy = "Lower `batch`, or divide the layers between two snapshots."
 
 
-class UnknownMethod(NotFound):
-    remedy = "Take one of `closest`; `xsys attribute --list` shows all methods."
-
-
-class UnknownOutput(XsysError):
-    status = 422
-    remedy = "Outputs run from 0 to `outputs` - 1; leave the target out for the largest."
-
-
-class NoClassScores(XsysError):
-    """The model puts out something else than one row of scores a picture."""
-
-    status = 422
-    remedy = "Take a model whose output is [B, outputs]."
-
-
-class AttributionOverBudget(XsysError):
-    """Nothing was computed. `needed` and `limit` are in pixel passes: pixels of the input times forward passes."""
-
-    status = 422
-    remedy = "Ask for fewer methods, samples, steps or ablated components, so that `needed` falls below `limit`."
-
-
 # --- explanation --------------------------------------------------------------------------------
 class UnknownEncoder(NotFound):
     remedy = "Use `imagenet-minilm`, `dino` or `open_clip:ARCH/TAG_OR_FILE`; `xsys encoder list` shows what loads here."
@@ -378,7 +355,7 @@ class Cancelled(XsysError):
 
 def page() -> str:
     """Render docs/errors.md: every refusal, its HTTP status and its remedy."""
-    from contracts import governance
+    from contracts import attribution, governance
 
     lines = [
         "# Errors and remedies",
@@ -393,7 +370,7 @@ def page() -> str:
     rows = [
         f"| `{name}` | {refusal.status} | {refusal.remedy} |"
         for name, refusal in sorted(REFUSALS.items())
-        if refusal.__module__ in {"contracts.errors", governance.__name__}
+        if refusal.__module__ in {"contracts.errors", governance.__name__, attribution.__name__}
     ]
     return "\n".join([*lines, *rows]) + "\n"
 

@@ -11,9 +11,13 @@ from pydantic import Field, JsonValue
 from contracts.attribution import (
     AttributionAnswer,
     AttributionMethod,
+    AttributionOverBudget,
     AttributionRequest,
     ComponentRelevance,
     ComponentRequest,
+    NoClassScores,
+    UnknownMethod,
+    UnknownOutput,
 )
 from contracts.base import (
     Arrays,
@@ -29,17 +33,7 @@ from contracts.base import (
     operation,
 )
 from contracts.base import LayerName as LayerName
-from contracts.errors import (
-    AttributionOverBudget,
-    NoClassScores,
-    UnknownDataset,
-    UnknownLayer,
-    UnknownMethod,
-    UnknownModel,
-    UnknownOutput,
-    UnknownSample,
-    UnsafePicture,
-)
+from contracts.errors import UnknownDataset, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
 
 ModelId = Annotated[str, Field(min_length=1, max_length=80, description="id (`m_...`) or name of a model")]
 PoolingName = Annotated[

@@ -16,16 +16,19 @@ from torch import Tensor, nn
 from contracts.attribution import (
     AttributionAnswer,
     AttributionMethod,
+    AttributionOverBudget,
     AttributionRequest,
     ClassScore,
     HeatMap,
     LayerRelevance,
+    NoClassScores,
     Quality,
     RelevantComponent,
     SampleOf,
+    UnknownOutput,
 )
 from contracts.base import Arrays, Caller
-from contracts.errors import AttributionOverBudget, NoClassScores, Unavailable, UnknownLayer, UnknownOutput
+from contracts.errors import Unavailable, UnknownLayer
 from contracts.model import Layer, Model
 from services.kit.pictures import decode_picture
 from services.model.attribution.components import Site, absolute_normalised, component_relevance, summed

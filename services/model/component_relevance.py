@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from contracts.attribution import ComponentEffect, ComponentRelevance, ComponentRequest, SampleOf
+from contracts.attribution import ComponentEffect, ComponentRelevance, ComponentRequest, SampleOf, UnknownMethod
 from contracts.base import Arrays, Caller
-from contracts.errors import UnknownMethod
 from contracts.model import Layer, Model
 from services.model.attribution.components import (
     Check,

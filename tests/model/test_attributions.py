@@ -9,19 +9,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from contracts.attribution import AttributionRequest, ComponentRequest, SampleOf
+from contracts.attribution import (
+    AttributionOverBudget,
+    AttributionRequest,
+    ComponentRequest,
+    SampleOf,
+    UnknownMethod,
+    UnknownOutput,
+)
 from contracts.base import Binary, Caller, Right
 from contracts.data import Sample
-from contracts.errors import (
-    AttributionOverBudget,
-    Unavailable,
-    UnknownLayer,
-    UnknownMethod,
-    UnknownModel,
-    UnknownOutput,
-    UnknownSample,
-    UnsafePicture,
-)
+from contracts.errors import Unavailable, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
 from contracts.model import ModelRegistration, Preprocessing
 from services.kit.blobs import Blobs
 from services.kit.db import Database, Table

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from contracts.errors import UnknownMethod
+from contracts.attribution import UnknownMethod
 from services.model.attribution.baselines import METHODS
 from services.model.attribution.composites import COMPOSITES
 from services.model.attribution.engine import attribute
