@@ -26,7 +26,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt einops matplotlib
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps semanticlens zennit-crp lfprop lxt tabulate
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps semanticlens zennit-crp lfprop lxt tabulate \
+		quantus pandas opencv-python-headless cachetools
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what is pinned

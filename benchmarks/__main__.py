@@ -20,6 +20,7 @@ NAMES = (
     "scaling",
     "gateway",
     "faults",
+    "attribution_metrics",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -15,6 +15,7 @@ from contracts.errors import XsysError
 FiniteFloat = Annotated[float, AllowInfNan(False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,79}$")]
+LayerName = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Field(ge=1, le=200)]
 Cursor = Annotated[str, Field(max_length=512)]
 Arrays = dict[str, np.ndarray]

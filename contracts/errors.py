@@ -367,7 +367,7 @@ class Cancelled(XsysError):
 
 def page() -> str:
     """Render docs/errors.md: every refusal, its HTTP status and its remedy."""
-    from contracts import governance
+    from contracts import attribution, governance
 
     lines = [
         "# Errors and remedies",
@@ -382,7 +382,7 @@ def page() -> str:
     rows = [
         f"| `{name}` | {refusal.status} | {refusal.remedy} |"
         for name, refusal in sorted(REFUSALS.items())
-        if refusal.__module__ in {"contracts.errors", governance.__name__}
+        if refusal.__module__ in {"contracts.errors", governance.__name__, attribution.__name__}
     ]
     return "\n".join([*lines, *rows]) + "\n"
 

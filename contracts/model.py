@@ -8,14 +8,44 @@ from typing import Annotated, Protocol
 
 from pydantic import Field, JsonValue
 
-from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
-from contracts.errors import UnknownModel
+from contracts.attribution import (
+    AttributionAnswer,
+    AttributionMethod,
+    AttributionOverBudget,
+    AttributionRequest,
+    ComponentRelevance,
+    ComponentRequest,
+    NoClassScores,
+    UnknownMethod,
+    UnknownOutput,
+)
+from contracts.base import (
+    Arrays,
+    Caller,
+    Contract,
+    Cursor,
+    FiniteFloat,
+    Limit,
+    Name,
+    Page,
+    Right,
+    Sha256,
+    operation,
+)
+from contracts.base import LayerName as LayerName
+from contracts.errors import UnknownDataset, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
 
 ModelId = Annotated[str, Field(min_length=1, max_length=80, description="id (`m_...`) or name of a model")]
-LayerName = Annotated[str, Field(min_length=1, max_length=200)]
 PoolingName = Annotated[
     str, Field(pattern=r"^(max|mean|sum|abs-max|token-mean|token-max|token-absmax|token:\d{1,5}|identity)$")
 ]
+
+
+PICTURE_BODY = 48 << 20  # a picture of 32 MiB in base64
+ATTRIBUTION_REFUSALS = (
+    UnknownModel, UnknownDataset, UnknownSample, UnsafePicture, UnknownMethod, UnknownLayer, UnknownOutput,
+    NoClassScores, AttributionOverBudget,
+)  # fmt: skip
 
 
 class LayerKind(enum.StrEnum):
@@ -105,4 +135,41 @@ class ModelService(Protocol):
     @operation("GET", "/models/{model}", right=Right.LOOK, refuses=(UnknownModel,))
     def model(self, caller: Caller, model: ModelId) -> Model:
         """Show one model with its layer catalogue."""
+        ...
+
+    @operation("GET", "/attribution-methods", right=Right.LOOK)
+    def attribution_methods(self, caller: Caller) -> Page[AttributionMethod]:
+        """List the ways to attribute a score: every composite of rules, and the baselines."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/attributions", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS, idempotent=True,
+        max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def attribute(self, caller: Caller, model: ModelId, query: AttributionRequest) -> AttributionAnswer:
+        """Attribute one score of one picture by several methods, with their quality side by side."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/attributions/maps", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS, idempotent=True,
+        max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def attribution_maps(self, caller: Caller, model: ModelId, query: AttributionRequest) -> Arrays:
+        """Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/component-relevance", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS,
+        idempotent=True, max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def component_relevance(self, caller: Caller, model: ModelId, query: ComponentRequest) -> ComponentRelevance:
+        """Relevance of a layer's components over some samples, checked by ablating them."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/component-relevance/arrays", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS,
+        idempotent=True, max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def component_arrays(self, caller: Caller, model: ModelId, query: ComponentRequest) -> Arrays:
+        """Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`."""
         ...

@@ -110,7 +110,7 @@ def build(settings: Settings) -> Wiring:
         database.announcer = Announcer(settings.broker_url.get_secret_value())
     blobs = open_blobs(settings)
     data = Data(database, blobs, settings)
-    model = Models(database, blobs, settings)
+    model = Models(database, blobs, settings, data=data)
     explanation = Explanation(database, blobs, settings, EncoderCache())
     registry = StageRegistry(
         (*data_stages(data), *model_stages(model), *explanation_stages(explanation), *alignment_stages())

@@ -70,9 +70,22 @@ def refusal_text(error: XsysError) -> str:
 
 def register_commands() -> None:
     """Attach the nouns; each module adds its own commands to the tree."""
-    from orchestration.cli import admin, alignment, datasets, demo, jobs, models, search, serve, snapshots, train
+    from orchestration.cli import (
+        admin,
+        alignment,
+        attribution,
+        datasets,
+        demo,
+        jobs,
+        models,
+        search,
+        serve,
+        snapshots,
+        train,
+    )
 
-    for module in (datasets, models, snapshots, train, search, alignment, jobs, serve, admin, demo):
+    nouns = (datasets, models, snapshots, train, search, alignment, attribution, jobs, serve, admin, demo)
+    for module in nouns:
         module.attach(app)
 
 

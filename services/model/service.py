@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from contracts.base import Caller, Page
+from contracts.attribution import (
+    AttributionAnswer,
+    AttributionMethod,
+    AttributionRequest,
+    ComponentRelevance,
+    ComponentRequest,
+)
+from contracts.base import Arrays, Caller, Page
+from contracts.data import DataService
 from contracts.errors import UnknownModel
 from contracts.model import Model, ModelRef, Precision
 from services.kit.blobs import Blobs
@@ -16,6 +24,7 @@ from services.kit.cursors import decode_moment, encode_cursor
 from services.kit.db import Database
 from services.kit.settings import Settings
 from services.model.adapters.port import Built
+from services.model.recent import Recent
 from services.model.repository import find_model, list_models
 
 BUDGET = 2 << 30
@@ -34,7 +43,12 @@ class Held:
 class Models:
     """Implements `contracts.model.ModelService`."""
 
-    def __init__(self, database: Database, blobs: Blobs, settings: Settings, *, budget: int = BUDGET) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, settings: Settings, *, budget: int = BUDGET,
+        data: DataService | None = None,
+    ) -> None:  # fmt: skip
+        self.data = data
+        self.attributed = Recent()
         self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
         self._held: OrderedDict[tuple[str, str, bool], Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -55,6 +69,36 @@ class Models:
         if found is None:
             raise UnknownModel(f"there is no model {model}", field="model")
         return found
+
+    def attribution_methods(self, caller: Caller) -> Page[AttributionMethod]:
+        """List the ways to attribute a score: every composite of rules, and the baselines."""
+        from services.model.attributions import described_methods
+
+        return Page[AttributionMethod](items=described_methods())
+
+    def attribute(self, caller: Caller, model: str, query: AttributionRequest) -> AttributionAnswer:
+        """Attribute one score of one picture by several methods, with their quality side by side."""
+        from services.model.attributions import answer_of
+
+        return answer_of(self, caller, model, query)
+
+    def attribution_maps(self, caller: Caller, model: str, query: AttributionRequest) -> Arrays:
+        """Deliver the signed maps of the same request, one array a method."""
+        from services.model.attributions import maps_of
+
+        return maps_of(self, caller, model, query)
+
+    def component_relevance(self, caller: Caller, model: str, query: ComponentRequest) -> ComponentRelevance:
+        """Relevance of a layer's components over some samples, checked by ablating them."""
+        from services.model.component_relevance import answer_of
+
+        return answer_of(self, caller, model, query)
+
+    def component_arrays(self, caller: Caller, model: str, query: ComponentRequest) -> Arrays:
+        """Deliver the same as arrays."""
+        from services.model.component_relevance import arrays_of
+
+        return arrays_of(self, caller, model, query)
 
     @contextmanager
     def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32, *, folded: bool = False) -> Iterator[Built]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import alignment, data, explanation, governance, jobs, model, training
+from contracts import alignment, attribution, data, explanation, governance, jobs, model, training
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -58,6 +59,28 @@ MODEL_REF = model.ModelRef(
     preprocess_sha256=SHA, model_sha256=SHA, config={"depth": 2},
 )  # fmt: skip
 MODEL = model.Model(ref=MODEL_REF, layers=[LAYER], parameters=7, lineage="l", created_at=NOW)
+CLASS = attribution.ClassScore(index=2, name="cat", score=1 / 3, probability=0.25)
+PNG = base64.b64encode(b"\x89png")
+ATTRIBUTION = attribution.AttributionRequest(
+    picture=base64.b64encode(b"\xff\xd8\xff"), target=2, methods=["gradient"], layers=["blocks.1"]
+)
+ATTRIBUTED = attribution.AttributionAnswer(
+    model="m_1", target=CLASS, top=[CLASS], picture=PNG,
+    maps=[attribution.HeatMap(
+        method="gradient", rows=4, columns=5, absmax=1e-9, heatmap=PNG, quality=attribution.Quality(gini=0.1 + 0.2),
+        absorbed={"bias": -0.5}, seconds=0.5,
+    )],
+    layers=[attribution.LayerRelevance(
+        layer="blocks.1", rule="epsilon",
+        components=[attribution.RelevantComponent(index=3, relevance=-1 / 3, share=-0.2)],
+    )],
+)  # fmt: skip
+COMPONENT_QUERY = attribution.ComponentRequest(layer="blocks.1", dataset="d_1", samples=[0, 2])
+RELEVANT = attribution.ComponentRelevance(
+    model="m_1", layer="blocks.1", rule="activation_x_gradient", samples=2, targets=[1, 4], width=8, checked=2,
+    components=[attribution.ComponentEffect(index=3, relevance=-1 / 3, share=-0.2, effect=None)], spearman=0.1,
+)  # fmt: skip
+METHOD = attribution.AttributionMethod(name="gradient", family="baseline", aim="sensitivity", passes=3)
 ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
 REQUEST = explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"], pooling={"blocks.1": "mean"})
 SNAPSHOT = explanation.Snapshot(
@@ -137,6 +160,11 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.upload": ({"body": b"PK\x03\x04" * 1000}, data.Upload(upload=SHA, bytes=4000, entries=1)),
     "model.models": ({"limit": 1}, Page(items=[MODEL])),
     "model.model": ({"model": "m_1"}, MODEL),
+    "model.attribution_methods": ({}, Page(items=[METHOD])),
+    "model.attribute": ({"model": "m_1", "query": ATTRIBUTION}, ATTRIBUTED),
+    "model.attribution_maps": ({"model": "m_1", "query": ATTRIBUTION}, {"gradient": np.eye(3, dtype=np.float32)}),
+    "model.component_relevance": ({"model": "m_1", "query": COMPONENT_QUERY}, RELEVANT),
+    "model.component_arrays": ({"model": "m_1", "query": COMPONENT_QUERY}, VECTORS),
     "explanation.encoders": ({}, Page(items=[ENCODER])),
     "explanation.snapshots": ({}, Page(items=[SNAPSHOT])),
     "explanation.snapshot": ({"snapshot": "s_1"}, SNAPSHOT),
