@@ -158,21 +158,6 @@ def test_logging_out_ends_the_session(logged_in, served):
     expect(page.get_by_text("xsys login-link")).to_be_visible()
 
 
-def test_the_main_path_logs_no_error(page, served):
-    complaints: list[str] = []
-    page.on("console", lambda line: complaints.append(line.text) if line.type in {"error", "warning"} else None)
-    page.goto(served.login_link())
-    page.get_by_role("link", name="small").click()
-    page.get_by_role("searchbox", name="Search by text").fill("a cat")
-    page.keyboard.press("Enter")
-    page.get_by_role("list", name="Components found, best first").get_by_role("link").first.click(timeout=UNHURRIED)
-    expect(page.get_by_role("heading", name="Nearest components")).to_be_visible()
-    for name in ("Jobs", "Datasets", "Models"):
-        page.get_by_role("navigation", name="Main").get_by_role("link", name=name).click()
-        expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
-    assert complaints == []
-
-
 def test_a_page_is_loaded_when_it_is_first_visited(page, served):
     scripts: list[str] = []
     page.on("request", lambda asked: scripts.append(asked.url) if asked.url.endswith(".js") else None)
@@ -202,14 +187,3 @@ def test_a_finished_job_leads_to_its_result(logged_in):
     page.get_by_role("link", name="Open the result").click()
     expect(page.get_by_role("heading", name="small", level=1)).to_be_visible()
     assert re.search(r"/s/s_\w+$", page.url)
-
-
-def test_a_picture_of_the_dataset_can_be_searched_with(logged_in, served):
-    page = logged_in
-    page.goto(f"{served.url}/s/small/c/conv_head/0")
-    page.get_by_role("list", name="Strongest examples").get_by_role("button").first.click()
-    page.get_by_role("dialog", name="Picture").get_by_role("link", name=re.compile("Search with")).click()
-    cards = page.get_by_role("list", name="Components found, best first").get_by_role("link")
-    expect(cards.first).to_be_visible(timeout=UNHURRIED)
-    sample = re.search(r"[?&]sample=(\d+)", page.url)[1]
-    expect(page.get_by_role("list", name="Further search terms")).to_contain_text(f"like picture {sample}")
