@@ -1,61 +1,13 @@
 """The main path in a real browser: log in, search, open a component."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
+
+from tests.browser.conftest import UNHURRIED
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-UNHURRIED = 20_000  # milliseconds; the first search loads the encoder
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Debian's browser; nothing is downloaded."""
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed: apt-get install chromium")
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium, served) -> Iterator[Page]:
-    """A fresh browser profile that fails the test for script errors, broken policies and foreign hosts."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(UNHURRIED)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
-    page.on("request", lambda asked: None if is_own(asked.url, served.url) else faults.append(f"foreign: {asked.url}"))
-    yield page
-    context.close()
-    assert faults == []
-
-
-def is_own(address: str, url: str) -> bool:
-    return address.startswith((f"{url}/", "data:", "blob:"))
-
-
-@pytest.fixture
-def logged_in(page, served) -> Page:
-    """The list of snapshots, right after a one-time link."""
-    page.goto(served.login_link())
-    expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible(timeout=UNHURRIED)
-    return page
 
 
 def natural_width(picture) -> int:
@@ -204,3 +156,34 @@ def test_logging_out_ends_the_session(logged_in, served):
     expect(page.get_by_text("xsys login-link")).to_be_visible()
     page.goto(f"{served.url}/s/small")
     expect(page.get_by_text("xsys login-link")).to_be_visible()
+
+
+def test_a_page_is_loaded_when_it_is_first_visited(page, served):
+    scripts: list[str] = []
+    page.on("request", lambda asked: scripts.append(asked.url) if asked.url.endswith(".js") else None)
+    page.goto(served.login_link())
+    expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible(timeout=UNHURRIED)
+    assert [re.search(r"assets/(\w+)-", url)[1] for url in scripts] == ["app"]
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
+    assert any("ModelsPage-" in url for url in scripts)
+
+
+def test_the_theme_survives_a_reload(logged_in):
+    page = logged_in
+    before = page.locator("html").get_attribute("data-theme")
+    after = {"light": "dark", "dark": "light"}[before]
+    page.get_by_role("button", name=f"Use the {after} theme").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", after)
+    page.reload()
+    expect(page.get_by_role("button", name=f"Use the {before} theme")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-theme", after)
+
+
+def test_a_finished_job_leads_to_its_result(logged_in):
+    page = logged_in
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("link", name=re.compile("lite0 on demo")).first.click()
+    page.get_by_role("link", name="Open the result").click()
+    expect(page.get_by_role("heading", name="small", level=1)).to_be_visible()
+    assert re.search(r"/s/s_\w+$", page.url)

@@ -1,17 +1,20 @@
+import { lazy } from "react";
 import { Link, Route, Routes } from "react-router";
-import { ComponentPage } from "./pages/ComponentPage";
-import { DatasetPage } from "./pages/DatasetPage";
-import { DatasetsPage } from "./pages/DatasetsPage";
-import { JobPage } from "./pages/JobPage";
-import { JobsPage } from "./pages/JobsPage";
 import { LoginPage } from "./pages/LoginPage";
-import { ModelsPage } from "./pages/ModelsPage";
-import { SearchPage } from "./pages/SearchPage";
 import { SnapshotsPage } from "./pages/SnapshotsPage";
 import { Shell } from "./parts/Shell";
 import { Empty } from "./parts/states";
 import { useTitle } from "./parts/title";
 import { RequireLogin } from "./session";
+
+// each page is a script of its own, so that the first view loads only what it shows
+const ComponentPage = lazy(async () => ({ default: (await import("./pages/ComponentPage")).ComponentPage }));
+const DatasetPage = lazy(async () => ({ default: (await import("./pages/DatasetPage")).DatasetPage }));
+const DatasetsPage = lazy(async () => ({ default: (await import("./pages/DatasetsPage")).DatasetsPage }));
+const JobPage = lazy(async () => ({ default: (await import("./pages/JobPage")).JobPage }));
+const JobsPage = lazy(async () => ({ default: (await import("./pages/JobsPage")).JobsPage }));
+const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPage")).ModelsPage }));
+const SearchPage = lazy(async () => ({ default: (await import("./pages/SearchPage")).SearchPage }));
 
 export function App() {
   return (

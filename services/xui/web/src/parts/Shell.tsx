@@ -1,8 +1,11 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { Link, NavLink, Outlet, useNavigate } from "react-router";
+import { Suspense } from "react";
+import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router";
 import { api, ask, rememberCsrf } from "../api/client";
 import { useSession } from "../session";
 import { useTheme } from "../theme";
+import { Boundary } from "./Boundary";
+import { Loading } from "./states";
 
 const PAGES = [
   ["/", "Snapshots"],
@@ -15,6 +18,7 @@ export function Shell() {
   const { identity } = useSession();
   const [theme, toggle] = useTheme();
   const navigate = useNavigate();
+  const { pathname } = useLocation();
   const queries = useQueryClient();
   const logout = useMutation({
     mutationFn: () => ask(api.POST("/v1/logout")),
@@ -54,7 +58,11 @@ export function Shell() {
         </div>
       </header>
       <div id="content" tabIndex={-1}>
-        <Outlet />
+        <Boundary key={pathname}>
+          <Suspense fallback={<Loading what="the page" />}>
+            <Outlet />
+          </Suspense>
+        </Boundary>
       </div>
     </>
   );
