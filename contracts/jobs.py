@@ -11,10 +11,15 @@ from pydantic import Field
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
+    BadTemplate,
     Conflict,
+    EmptyVocabulary,
     IdempotencyConflict,
+    InvalidRequest,
     JobNotRetryable,
     LabelsMissingError,
+    LabelTooLong,
+    NoTextSide,
     PathNotAllowed,
     UnknownArchitecture,
     UnknownDataset,
@@ -23,11 +28,13 @@ from contracts.errors import (
     UnknownLayer,
     UnknownModel,
     UnknownPooling,
+    UnknownScorer,
     UnknownSnapshot,
     UnreadableSource,
     WrongWeights,
 )
 from contracts.explanation import SnapshotId, SnapshotRequest
+from contracts.labels import LabelRequest
 from contracts.model import ModelRegistration
 from contracts.training import Curve, TrainingRequest
 
@@ -144,6 +151,27 @@ class JobService(Protocol):
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))
     def curve(self, caller: Caller, job: JobId) -> Curve:
         """Show the epochs of a training so far; empty for jobs of other kinds."""
+        ...
+
+    @operation(
+        "POST",
+        "/labels",
+        right=Right.SUBMIT,
+        refuses=(
+            IdempotencyConflict,
+            UnknownSnapshot,
+            UnknownLayer,
+            UnknownScorer,
+            InvalidRequest,
+            NoTextSide,
+            BadTemplate,
+            EmptyVocabulary,
+            LabelTooLong,
+        ),
+        max_body=64 << 20,
+    )
+    def build_labels(self, caller: Caller, body: LabelRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Label the components of a snapshot by several scorers, and judge the labels on held-out samples."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

@@ -70,9 +70,9 @@ def refusal_text(error: XsysError) -> str:
 
 def register_commands() -> None:
     """Attach the nouns; each module adds its own commands to the tree."""
-    from orchestration.cli import admin, datasets, demo, jobs, models, search, serve, snapshots, train
+    from orchestration.cli import admin, datasets, demo, jobs, labels, models, search, serve, snapshots, train
 
-    for module in (datasets, models, snapshots, train, search, jobs, serve, admin, demo):
+    for module in (datasets, models, snapshots, labels, train, search, jobs, serve, admin, demo):
         module.attach(app)
 
 
