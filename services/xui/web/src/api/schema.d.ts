@@ -308,6 +308,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Label the components of a snapshot by several scorers, and judge the labels on held-out samples
+         * @description Label the components of a snapshot by several scorers, and judge the labels on held-out samples
+         */
+        post: operations["jobs_build_labels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/login": {
         parameters: {
             query?: never;
@@ -576,6 +596,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshots/{snapshot}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the label sets of a snapshot, newest first
+         * @description List the label sets of a snapshot, newest first
+         */
+        get: operations["explanation_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/labels/components/{layer}/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what every scorer calls a component, and how far that predicts held-out activations
+         * @description Show what every scorer calls a component, and how far that predicts held-out activations
+         */
+        get: operations["explanation_component_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/labels/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare the scorers of each layer on held-out samples; without `labels`, those of the newest set
+         * @description Compare the scorers of each layer on held-out samples; without `labels`, those of the newest set
+         */
+        get: operations["explanation_leaderboard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/snapshots/{snapshot}/search": {
         parameters: {
             query?: never;
@@ -771,6 +851,36 @@ export interface components {
             nearest: components["schemas"]["Neighbour"][];
         };
         /**
+         * ComponentLabels
+         * @description All labels of a component. Without enough evidence there are none.
+         */
+        ComponentLabels: {
+            /** Snapshot */
+            snapshot: string;
+            /** Labels */
+            labels: string;
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "unsure" | "insufficient_evidence" | "no_contrast";
+            /** N Valid */
+            n_valid: number;
+            /** Vocabulary Sha256 */
+            vocabulary_sha256: string;
+            /** Scorers */
+            scorers: components["schemas"]["ScorerLabels"][];
+        };
+        /**
          * ComponentRef
          * @description `(model, layer, index, sign)`; `model` is the model's id.
          */
@@ -957,6 +1067,20 @@ export interface components {
             feedback_norm: number;
         };
         /**
+         * Estimate
+         * @description A figure with its 95 % bootstrap interval.
+         */
+        Estimate: {
+            /** Value */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** N */
+            n: number;
+        };
+        /**
          * Example
          * @description A sample on which a component is very active (or, in `lowest`, very inactive).
          */
@@ -1121,6 +1245,135 @@ export interface components {
         };
         JsonValue: unknown;
         /**
+         * Label
+         * @description A name with its score; `index` is its place in the vocabulary (for INVERT: among its formulas).
+         */
+        Label: {
+            /** Text */
+            text: string;
+            /** Score */
+            score: number;
+            /** Index */
+            index: number;
+            /**
+             * Origin
+             * @enum {string}
+             */
+            origin: "vocabulary" | "formula";
+        };
+        /**
+         * LabelEvaluation
+         * @description How well the first label predicts the component's held-out activations; None where undefined.
+         */
+        LabelEvaluation: {
+            /** Correlation */
+            correlation: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Auprc */
+            auprc: number | null;
+            /** F1 */
+            f1: number | null;
+            /** Iou */
+            iou: number | null;
+            /** Random Correlation */
+            random_correlation: number | null;
+            /** P */
+            p?: number | null;
+            /** Q */
+            q?: number | null;
+        };
+        /**
+         * LabelRequest
+         * @description Name the components of a published snapshot, and judge the names on samples that did not make them.
+         *
+         *     `scorers` are written as `csp` or `csp:gamma=0.5,unit=true`. `list` takes its names from `names`; `classes` and
+         *     `captions` take those of the snapshot's dataset.
+         */
+        LabelRequest: {
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+            /** Layers */
+            layers?: string[] | null;
+            /**
+             * Vocabulary
+             * @default imagenet-1k
+             * @enum {string}
+             */
+            vocabulary: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** Names */
+            names?: string[] | null;
+            /**
+             * Scorers
+             * @default [
+             *       "mean",
+             *       "weighted_mean",
+             *       "mean_diff",
+             *       "csp",
+             *       "softwpmi"
+             *     ]
+             */
+            scorers: string[];
+            /**
+             * Text
+             * @default csp
+             * @enum {string}
+             */
+            text: "csp" | "csp-unit" | "null" | "bare";
+            /** Templates */
+            templates?: string[] | null;
+            /**
+             * Positives
+             * @description examples that make a label
+             * @default 30
+             */
+            positives: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * LabelSet
+         * @description Labels of a snapshot's layers by several scorers; immutable.
+         */
+        LabelSet: {
+            /** Id */
+            id: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Layers */
+            layers: string[];
+            /** Scorers */
+            scorers: string[];
+            vocabulary: components["schemas"]["VocabularyFigures"];
+            /** Templates */
+            templates: string[];
+            /**
+             * Text
+             * @enum {string}
+             */
+            text: "csp" | "csp-unit" | "null" | "bare";
+            /** Encoder */
+            encoder: string;
+            /** Simulator */
+            simulator: string;
+            request: components["schemas"]["LabelRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * Layer
          * @description A named point of the forward pass, as found by a dry run.
          */
@@ -1148,6 +1401,61 @@ export interface components {
          * @enum {string}
          */
         LayerKind: "map" | "map-channels-last" | "tokens" | "vector";
+        /**
+         * LayerLeaderboard
+         * @description The scorers of one layer, best simulation correlation first, then the controls.
+         */
+        LayerLeaderboard: {
+            /** Layer */
+            layer: string;
+            /** Probe */
+            probe: number;
+            /** Tune */
+            tune: number;
+            /** Held Out */
+            held_out: number;
+            /** Held Out Groups */
+            held_out_groups: number;
+            /** Rows */
+            rows: components["schemas"]["LeaderboardRow"][];
+        };
+        /**
+         * Leaderboard
+         * @description The leaderboards of all labelled layers.
+         */
+        Leaderboard: {
+            /** Snapshot */
+            snapshot: string;
+            /** Labels */
+            labels: string;
+            /** Layers */
+            layers: components["schemas"]["LayerLeaderboard"][];
+        };
+        /**
+         * LeaderboardRow
+         * @description One scorer's means over the components of a layer, on held-out samples. Controls must stay at chance.
+         *
+         *     `behind` is the paired difference to the best scorer, `p_behind` its Holm-corrected p.
+         */
+        LeaderboardRow: {
+            /** Scorer */
+            scorer: string;
+            /** Control */
+            control: boolean;
+            correlation: components["schemas"]["Estimate"] | null;
+            auprc: components["schemas"]["Estimate"] | null;
+            f1: components["schemas"]["Estimate"] | null;
+            iou: components["schemas"]["Estimate"] | null;
+            /** Labelled */
+            labelled: number;
+            /** Unlabelled */
+            unlabelled: number;
+            /** Unsure */
+            unsure: number;
+            behind?: components["schemas"]["Estimate"] | null;
+            /** P Behind */
+            p_behind?: number | null;
+        };
         /**
          * LoggedOut
          * @description The login session has ended on the server.
@@ -1288,6 +1596,13 @@ export interface components {
         Page_Job_: {
             /** Items */
             items: components["schemas"]["Job"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[LabelSet] */
+        Page_LabelSet_: {
+            /** Items */
+            items: components["schemas"]["LabelSet"][];
             /** Next */
             next?: string | null;
         };
@@ -1644,6 +1959,24 @@ export interface components {
              * @default 0
              */
             faint: number;
+        };
+        /**
+         * ScorerLabels
+         * @description What one scorer says about a component, best first; `margin` is the distance to the runner-up.
+         */
+        ScorerLabels: {
+            /** Scorer */
+            scorer: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "unsure" | "insufficient_evidence" | "no_contrast";
+            /** Labels */
+            labels: components["schemas"]["Label"][];
+            /** Margin */
+            margin: number;
+            evaluation: components["schemas"]["LabelEvaluation"];
         };
         /**
          * SearchHit
@@ -2040,6 +2373,23 @@ export interface components {
             kind: "upload";
             /** Upload */
             upload: string;
+        };
+        /**
+         * VocabularyFigures
+         * @description Which names were to choose from; `merged` duplicates were dropped.
+         */
+        VocabularyFigures: {
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** N */
+            n: number;
+            /** Merged */
+            merged: number;
+            /** Sha256 */
+            sha256: string;
         };
         /**
          * WebDatasetSource
@@ -3477,6 +3827,113 @@ export interface operations {
             };
         };
     };
+    jobs_build_labels: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BadTemplate, EmptyVocabulary, InvalidRequest, LabelTooLong, NoTextSide, UnknownScorer */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     login_log_in: {
         parameters: {
             query?: never;
@@ -4754,6 +5211,289 @@ export interface operations {
                 };
             };
             /** @description UnknownFactor, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LabelSet_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_component_labels: {
+        parameters: {
+            query?: {
+                sign?: 1 | -1;
+                labels?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+                layer: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentLabels"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComponent, UnknownLabels, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_leaderboard: {
+        parameters: {
+            query?: {
+                labels?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Leaderboard"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLabels, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
