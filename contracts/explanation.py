@@ -18,11 +18,13 @@ from contracts.errors import (
     UnknownComponent,
     UnknownEncoder,
     UnknownFactor,
+    UnknownLabels,
     UnknownLayer,
     UnknownSample,
     UnknownSnapshot,
     UnsafePicture,
 )
+from contracts.labels import ComponentLabels, LabelSet, LabelSetId, Leaderboard
 from contracts.model import LayerName, ModelId, ModelRef, PoolingName, Precision
 
 SnapshotId = Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
@@ -353,6 +355,39 @@ class ExplanationService(Protocol):
         self, caller: Caller, snapshot: SnapshotId, layer: LayerName, factor: FactorName, k: Limit = 20
     ) -> FactorScores:
         """Rank a layer's components by how well they detect a recorded property of the samples, best first."""
+        ...
+
+    @operation("GET", "/snapshots/{snapshot}/labels", right=Right.LOOK, refuses=(UnknownSnapshot,))
+    def labels(self, caller: Caller, snapshot: SnapshotId) -> Page[LabelSet]:
+        """List the label sets of a snapshot, newest first."""
+        ...
+
+    @operation(
+        "GET",
+        "/snapshots/{snapshot}/labels/leaderboard",
+        right=Right.LOOK,
+        refuses=(UnknownSnapshot, UnknownLabels, CorruptArtifact),
+    )
+    def leaderboard(self, caller: Caller, snapshot: SnapshotId, labels: LabelSetId | None = None) -> Leaderboard:
+        """Compare the scorers of each layer on held-out samples; without `labels`, those of the newest set."""
+        ...
+
+    @operation(
+        "GET",
+        "/snapshots/{snapshot}/labels/components/{layer}/{index}",
+        right=Right.LOOK,
+        refuses=(UnknownSnapshot, UnknownLabels, UnknownLayer, UnknownComponent, CorruptArtifact),
+    )
+    def component_labels(
+        self,
+        caller: Caller,
+        snapshot: SnapshotId,
+        layer: LayerName,
+        index: ComponentIndex,
+        sign: Sign = 1,
+        labels: LabelSetId | None = None,
+    ) -> ComponentLabels:
+        """Show what every scorer calls a component, and how far that predicts held-out activations."""
         ...
 
     @operation("POST", "/snapshots/{snapshot}/check", right=Right.LOOK, refuses=(UnknownSnapshot,), idempotent=True)

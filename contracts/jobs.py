@@ -12,10 +12,15 @@ from contracts.alignment import ComparisonRequest
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
+    BadTemplate,
     Conflict,
+    EmptyVocabulary,
     IdempotencyConflict,
+    InvalidRequest,
     JobNotRetryable,
     LabelsMissingError,
+    LabelTooLong,
+    NoTextSide,
     PathNotAllowed,
     UnknownArchitecture,
     UnknownDataset,
@@ -24,11 +29,13 @@ from contracts.errors import (
     UnknownLayer,
     UnknownModel,
     UnknownPooling,
+    UnknownScorer,
     UnknownSnapshot,
     UnreadableSource,
     WrongWeights,
 )
 from contracts.explanation import SnapshotId, SnapshotRequest
+from contracts.labels import LabelRequest
 from contracts.model import ModelRegistration
 from contracts.training import Curve, TrainingRequest
 
@@ -155,6 +162,27 @@ class JobService(Protocol):
     )
     def compare(self, caller: Caller, body: ComparisonRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Find the concepts of layers of one or more models and compare them; what is there already is reused."""
+        ...
+
+    @operation(
+        "POST",
+        "/labels",
+        right=Right.SUBMIT,
+        refuses=(
+            IdempotencyConflict,
+            UnknownSnapshot,
+            UnknownLayer,
+            UnknownScorer,
+            InvalidRequest,
+            NoTextSide,
+            BadTemplate,
+            EmptyVocabulary,
+            LabelTooLong,
+        ),
+        max_body=64 << 20,
+    )
+    def build_labels(self, caller: Caller, body: LabelRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Label the components of a snapshot by several scorers, and judge the labels on held-out samples."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

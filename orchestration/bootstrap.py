@@ -95,6 +95,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.alignments.stages import alignment_stages
     from services.explanation.concepts.discovery.registry import discovery
     from services.explanation.encoders.registry import EncoderCache, describe_encoder
+    from services.explanation.label_plans import plan_labels
     from services.explanation.service import Explanation
     from services.explanation.stages import stages as explanation_stages
     from services.model.planning import plan_registration as plan_model
@@ -126,6 +127,9 @@ def build(settings: Settings) -> Wiring:
             dataset=data.dataset(caller, body.dataset),
             registry=registry,
             numerics=numerics(settings),
+        ),
+        labels=lambda caller, body: plan_labels(
+            body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
         ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),

@@ -77,6 +77,7 @@ def register_commands() -> None:
         datasets,
         demo,
         jobs,
+        labels,
         models,
         search,
         serve,
@@ -84,7 +85,7 @@ def register_commands() -> None:
         train,
     )
 
-    nouns = (datasets, models, snapshots, train, search, alignment, attribution, jobs, serve, admin, demo)
+    nouns = (datasets, models, snapshots, labels, train, search, alignment, attribution, jobs, serve, admin, demo)
     for module in nouns:
         module.attach(app)
 

@@ -11,6 +11,7 @@ from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
 from contracts.explanation import Encoder, ExplanationService, SnapshotRequest
 from contracts.jobs import Job, Repair
+from contracts.labels import LabelRequest
 from contracts.model import ModelRegistration, ModelService
 from contracts.training import Curve, TrainingRequest
 from orchestration.jobs.service import Jobs
@@ -29,6 +30,7 @@ class Planners:
     dataset: Callable[[Caller, DatasetRegistration], JobPlan]
     model: Callable[[Caller, ModelRegistration], JobPlan]
     training: Callable[[Caller, TrainingRequest], JobPlan]
+    labels: Callable[[Caller, LabelRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -74,6 +76,10 @@ class Pipelines:
     def curve(self, caller: Caller, job: str) -> Curve:
         """Show the epochs of a training so far; empty for jobs of other kinds."""
         return self._jobs.curve(caller, job)
+
+    def build_labels(self, caller: Caller, body: LabelRequest, idempotency_key: str | None = None) -> Job:
+        """Label the components of a snapshot by several scorers, and judge the labels on held-out samples."""
+        return self._submit(caller, body, idempotency_key, self._planners.labels(caller, body))
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

@@ -32,7 +32,7 @@ def collect(work: Work) -> None:
     k, lowest, n = (int(work.spec[name]) for name in ("k", "n_bottom", "n"))  # type: ignore[arg-type]
     shards = [work.path(role) for role in sorted(work.inputs) if role.startswith("shard/")]
     limit = None if work.spec["max_per_group"] is None else int(work.spec["max_per_group"])  # type: ignore[arg-type]
-    groups = None if limit is None else _group_numbers(work, n)
+    groups = None if limit is None else group_numbers(work, n)
     sides = _sides(layer, min(k, n), min(lowest, n), placed="positions" in _names(shards[0]), groups=groups, most=limit)
     spread = _first_pass(work, shards, layer, sides)
     histogram, edges = _second_pass(work, shards, layer, spread, n)
@@ -107,7 +107,7 @@ def _histogram(column: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArr
     return np.bincount(place, minlength=BINS)
 
 
-def _group_numbers(work: Work, n: int) -> NDArray[np.int64]:
+def group_numbers(work: Work, n: int) -> NDArray[np.int64]:
     """A number for each sample's group; samples without one are groups of their own."""
     from services.kit.pictures import Manifest
 
@@ -156,7 +156,7 @@ def _distinct_groups(work: Work, arrays: dict[str, np.ndarray]) -> NDArray[np.in
     groups = Manifest.load(work.path("manifest"), work.blobs).groups()
     if all(group is None for group in groups):
         return np.full(len(arrays["ids"]), -1, np.int32)
-    numbers = _group_numbers(work, len(groups))
+    numbers = group_numbers(work, len(groups))
     valid = (np.arange(arrays["ids"].shape[1]) < arrays["n_valid"][:, None]) & (arrays["ids"] != EMPTY)
     of = np.where(valid, numbers[arrays["ids"]], -1)
     ordered = np.sort(of, axis=1)

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import and_, or_, select
 
-from contracts.errors import Conflict, UnknownSnapshot
+from contracts.errors import Conflict, UnknownLabels, UnknownSnapshot
 from contracts.explanation import Snapshot
-from services.explanation.rows import SnapshotRow
+from contracts.labels import LabelSet
+from services.explanation.rows import LabelSetRow, SnapshotRow
 from services.kit.db import ReadSession, WriteSession
 
 
@@ -64,6 +65,37 @@ def publish_snapshot(db: WriteSession, workspace: str, snapshot: Snapshot, artif
             SnapshotRow(
                 workspace=workspace, id=snapshot.id, name=snapshot.name, snapshot=snapshot.model_dump(mode="json"),
                 artifacts=dict(artifacts), created_at=snapshot.created_at,
+            )
+        )  # fmt: skip
+        db.flush()
+
+
+def label_sets(db: ReadSession, workspace: str, snapshot: str) -> list[LabelSetRow]:
+    """Return the label sets of a snapshot (by its id), newest first."""
+    query = select(LabelSetRow).where(LabelSetRow.workspace == workspace, LabelSetRow.snapshot == snapshot)
+    return list(db.scalars(query.order_by(LabelSetRow.created_at.desc(), LabelSetRow.id)))
+
+
+def label_set_row(db: ReadSession, workspace: str, snapshot: str, labels: str | None) -> LabelSetRow:
+    """Return one label set of a snapshot, or its newest.
+
+    Raises
+    ------
+    UnknownLabels : there is none, or none with this id.
+    """
+    for row in label_sets(db, workspace, snapshot):
+        if labels is None or row.id == labels:
+            return row
+    raise UnknownLabels(f"{snapshot} has no labels {labels or ''}".rstrip(), field="labels")
+
+
+def publish_label_set(db: WriteSession, workspace: str, labels: LabelSet, artifacts: Mapping[str, str]) -> None:
+    """Write a label set's row; the same set again changes nothing."""
+    if db.get(LabelSetRow, (workspace, labels.id)) is None:
+        db.add(
+            LabelSetRow(
+                workspace=workspace, id=labels.id, snapshot=labels.snapshot, record=labels.model_dump(mode="json"),
+                artifacts=dict(artifacts), created_at=labels.created_at,
             )
         )  # fmt: skip
         db.flush()

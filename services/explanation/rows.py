@@ -21,3 +21,15 @@ class SnapshotRow(Table):
     snapshot: Mapped[dict] = mapped_column(JSON)  # type: ignore[type-arg]
     artifacts: Mapped[dict] = mapped_column(JSON)  # type: ignore[type-arg]
     created_at: Mapped[datetime] = mapped_column(Utc)
+
+
+class LabelSetRow(Table):
+    """Published labels of a snapshot: their contract as JSON, and role -> key of the artifacts that answer for them."""
+
+    __tablename__ = "label_set"
+    workspace: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    snapshot: Mapped[str] = mapped_column(String(40), index=True)
+    record: Mapped[dict] = mapped_column(JSON)  # type: ignore[type-arg]
+    artifacts: Mapped[dict] = mapped_column(JSON)  # type: ignore[type-arg]
+    created_at: Mapped[datetime] = mapped_column(Utc)

@@ -20,12 +20,14 @@ from contracts.explanation import (
     Snapshot,
     SnapshotCheck,
 )
+from contracts.labels import ComponentLabels, LabelSet, Leaderboard
 from services.explanation.components import detail, listing
 from services.explanation.encoders.batched import OnlineEncoders
 from services.explanation.encoders.registry import EncoderCache, available_encoders
 from services.explanation.factors import factor_scores
 from services.explanation.opened import Opened, OpenedSnapshots, Pinned
-from services.explanation.repository import newest_encoder, page_of_snapshots, snapshot_row
+from services.explanation.opened_labels import OpenedLabels
+from services.explanation.repository import label_set_row, label_sets, newest_encoder, page_of_snapshots, snapshot_row
 from services.explanation.search import Searcher
 from services.kit.artifacts import ancestry, find_artifacts
 from services.kit.blobs import Blobs
@@ -98,6 +100,32 @@ class Explanation:
     def factors(self, caller: Caller, snapshot: str, layer: str, factor: str, k: int = 20) -> FactorScores:
         """Rank a layer's components by how well they detect a recorded property."""
         return factor_scores(self.opened(caller, snapshot), layer, factor, k)
+
+    def labels(self, caller: Caller, snapshot: str) -> Page[LabelSet]:
+        """List the label sets of a snapshot, newest first."""
+        with self.database.reading() as db:
+            found = label_sets(db, caller.workspace, snapshot_row(db, caller.workspace, snapshot).id)
+        return Page[LabelSet](items=[LabelSet.model_validate(row.record) for row in found])
+
+    def leaderboard(self, caller: Caller, snapshot: str, labels: str | None = None) -> Leaderboard:
+        """Compare the scorers of each layer on held-out samples."""
+        return self._labels(caller, snapshot, labels).leaderboard()
+
+    def component_labels(
+        self, caller: Caller, snapshot: str, layer: str, index: int, sign: Sign = 1, labels: str | None = None
+    ) -> ComponentLabels:
+        """Show what every scorer calls a component."""
+        return self._labels(caller, snapshot, labels).component(self.opened(caller, snapshot), layer, index, sign)
+
+    def _labels(self, caller: Caller, snapshot: str, labels: str | None) -> OpenedLabels:
+        with self.database.reading() as db:
+            row = label_set_row(db, caller.workspace, snapshot_row(db, caller.workspace, snapshot).id, labels)
+            found = find_artifacts(db, caller.workspace, row.artifacts.values())
+        gone = sorted(role for role, key in row.artifacts.items() if key not in found)
+        if gone:
+            raise CorruptArtifact(f"{', '.join(gone[:3])} of {row.id} must be recomputed", labels=row.id)
+        blobs = {role: found[key].blob for role, key in row.artifacts.items()}
+        return OpenedLabels(LabelSet.model_validate(row.record), blobs, self.blobs)
 
     def check(self, caller: Caller, snapshot: str) -> SnapshotCheck:
         """Hash every file that the snapshot was computed from or consists of."""

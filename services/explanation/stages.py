@@ -9,6 +9,7 @@ import numpy as np
 from contracts.explanation import Encoder
 from services.explanation.collect import collect
 from services.explanation.encoders.registry import EncoderCache
+from services.explanation.label_stages import embed_vocabulary, name_components, publish_labels
 from services.explanation.measure import calibrate, place_and_measure
 from services.explanation.publish import index, publish
 from services.explanation.service import Explanation
@@ -26,6 +27,9 @@ def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
         StageFunction("vectors", 2, place_and_measure),
         StageFunction("index", 2, index),
         StageFunction("publish", 1, publish),
+        StageFunction("vocabulary", 1, lambda work: embed_vocabulary(work, encoders)),
+        StageFunction("labels", 1, name_components),
+        StageFunction("publish-labels", 1, publish_labels),
     )
 
 

@@ -253,6 +253,10 @@ class Manifest:
         """The recorded factors of every sample."""
         return [json.loads(factors) if factors else {} for factors in self._columns["factors"]]
 
+    def captions(self) -> list[str | None]:
+        """The caption of every sample."""
+        return list(self._columns["caption"])
+
     def groups(self) -> list[str | None]:
         """The group of every sample."""
         return list(self._columns["group"])

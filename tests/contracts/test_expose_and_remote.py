@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import alignment, attribution, data, explanation, governance, jobs, model, training
+from contracts import alignment, attribution, data, explanation, governance, jobs, labels, model, training
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -87,6 +87,11 @@ SNAPSHOT = explanation.Snapshot(
     id="s_1", name="first", model=MODEL_REF, dataset=DATASET_REF, encoder=ENCODER, request=REQUEST, layers=[],
     index=explanation.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={"64": 1.0}),
     lineage="l", created_at=NOW,
+)  # fmt: skip
+LABEL_SET = labels.LabelSet(
+    id="l_0123456789abcdef", snapshot="s_1", layers=["blocks.1"], scorers=["csp"], templates=["{}"], text="csp",
+    vocabulary=labels.VocabularyFigures(source="list", n=2, merged=0, sha256=SHA), encoder="e", simulator="e",
+    request=labels.LabelRequest(snapshot="s_1"), lineage="l", created_at=NOW,
 )  # fmt: skip
 REF = explanation.ComponentRef(model="m_1", layer="blocks.1", index=3, sign=-1)
 EXAMPLE = explanation.Example(sample=1, label=None, activation=0.1 + 0.2)
@@ -179,6 +184,19 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
             components=[explanation.FactorScore(component=REF, auroc=0.75, standard_error=0.1)],
         ),
     ),
+    "explanation.labels": ({"snapshot": "s_1"}, Page(items=[LABEL_SET])),
+    "explanation.leaderboard": (
+        {"snapshot": "s_1", "labels": "l_0123456789abcdef"},
+        labels.Leaderboard(snapshot="s_1", labels="l_0123456789abcdef", layers=[]),
+    ),
+    "explanation.component_labels": (
+        {"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1},
+        labels.ComponentLabels(
+            snapshot="s_1", labels="l_0123456789abcdef", layer="blocks.1", index=3, sign=-1, status="unsure", n_valid=7,
+            vocabulary_sha256=SHA, scorers=[],
+        ),
+    ),
+    "jobs.build_labels": ({"body": labels.LabelRequest(snapshot="s_1")}, JOB),
     "explanation.check": ({"snapshot": "s_1"}, explanation.SnapshotCheck(snapshot="s_1", artifacts=3, damaged=["k"])),
     "governance.me": ({}, governance.Identity(user="u", name="n", workspace="w", role="viewer", rights=[Right.LOOK])),
     "governance.tokens": ({}, Page(items=[TOKEN])),

@@ -1,0 +1,158 @@
+"""Labels: how they are asked for, what a component's labels say, and which scorer did best on held-out samples."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.base import Contract, FiniteFloat, Sha256
+from contracts.model import LayerName
+
+LabelSetId = Annotated[str, Field(pattern=r"^l_[0-9a-f]{16}$")]
+VocabularyName = Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "list"]
+TextMode = Literal["csp", "csp-unit", "null", "bare"]
+LabelStatus = Literal["ok", "unsure", "insufficient_evidence", "no_contrast"]
+ScorerName = Annotated[str, Field(min_length=1, max_length=200)]
+DEFAULT_SCORERS = ["mean", "weighted_mean", "mean_diff", "csp", "softwpmi"]
+
+
+class LabelRequest(Contract):
+    """Name the components of a published snapshot, and judge the names on samples that did not make them.
+
+    `scorers` are written as `csp` or `csp:gamma=0.5,unit=true`. `list` takes its names from `names`; `classes` and
+    `captions` take those of the snapshot's dataset.
+    """
+
+    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
+    layers: Annotated[list[LayerName], Field(min_length=1, max_length=1000)] | None = None
+    vocabulary: VocabularyName = "imagenet-1k"
+    names: Annotated[list[str], Field(max_length=200_000)] | None = None
+    scorers: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1, max_length=24)
+    ] = DEFAULT_SCORERS
+    text: TextMode = "csp"
+    templates: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=16)] | None = None
+    positives: Annotated[int, Field(ge=5, le=100, description="examples that make a label")] = 30
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class VocabularyFigures(Contract):
+    """Which names were to choose from; `merged` duplicates were dropped."""
+
+    source: VocabularyName
+    n: int
+    merged: int
+    sha256: Sha256
+
+
+class LabelSet(Contract):
+    """Labels of a snapshot's layers by several scorers; immutable."""
+
+    id: LabelSetId
+    snapshot: str
+    layers: list[LayerName]
+    scorers: list[str]
+    vocabulary: VocabularyFigures
+    templates: list[str]
+    text: TextMode
+    encoder: str
+    simulator: str
+    request: LabelRequest
+    lineage: str
+    created_at: datetime
+
+
+class Estimate(Contract):
+    """A figure with its 95 % bootstrap interval."""
+
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    n: int
+
+
+class LeaderboardRow(Contract):
+    """One scorer's means over the components of a layer, on held-out samples. Controls must stay at chance.
+
+    `behind` is the paired difference to the best scorer, `p_behind` its Holm-corrected p.
+    """
+
+    scorer: str
+    control: bool
+    correlation: Estimate | None
+    auprc: Estimate | None
+    f1: Estimate | None
+    iou: Estimate | None
+    labelled: int
+    unlabelled: int
+    unsure: int
+    behind: Estimate | None = None
+    p_behind: FiniteFloat | None = None
+
+
+class LayerLeaderboard(Contract):
+    """The scorers of one layer, best simulation correlation first, then the controls."""
+
+    layer: LayerName
+    probe: int
+    tune: int
+    held_out: int
+    held_out_groups: int
+    rows: list[LeaderboardRow]
+
+
+class Leaderboard(Contract):
+    """The leaderboards of all labelled layers."""
+
+    snapshot: str
+    labels: LabelSetId
+    layers: list[LayerLeaderboard]
+
+
+class Label(Contract):
+    """A name with its score; `index` is its place in the vocabulary (for INVERT: among its formulas)."""
+
+    text: str
+    score: FiniteFloat
+    index: int
+    origin: Literal["vocabulary", "formula"]
+
+
+class LabelEvaluation(Contract):
+    """How well the first label predicts the component's held-out activations; None where undefined."""
+
+    correlation: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    auprc: FiniteFloat | None
+    f1: FiniteFloat | None
+    iou: FiniteFloat | None
+    random_correlation: FiniteFloat | None
+    p: FiniteFloat | None = None
+    q: FiniteFloat | None = None
+
+
+class ScorerLabels(Contract):
+    """What one scorer says about a component, best first; `margin` is the distance to the runner-up."""
+
+    scorer: str
+    status: LabelStatus
+    labels: list[Label]
+    margin: FiniteFloat
+    evaluation: LabelEvaluation
+
+
+class ComponentLabels(Contract):
+    """All labels of a component. Without enough evidence there are none."""
+
+    snapshot: str
+    labels: LabelSetId
+    layer: LayerName
+    index: int
+    sign: Literal[1, -1]
+    status: LabelStatus
+    n_valid: int
+    vocabulary_sha256: Sha256
+    scorers: list[ScorerLabels]
