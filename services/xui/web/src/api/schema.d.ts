@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/v1/attribution-methods": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the ways to attribute a score: every composite of rules, and the baselines
+         * @description List the ways to attribute a score: every composite of rules, and the baselines
+         */
+        get: operations["model_attribution_methods"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/comparisons": {
         parameters: {
             query?: never;
@@ -412,6 +432,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Label the components of a snapshot by several scorers, and judge the labels on held-out samples
+         * @description Label the components of a snapshot by several scorers, and judge the labels on held-out samples
+         */
+        post: operations["jobs_build_labels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/login": {
         parameters: {
             query?: never;
@@ -510,6 +550,86 @@ export interface paths {
         get: operations["model_model"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/attributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attribute one score of one picture by several methods, with their quality side by side
+         * @description Attribute one score of one picture by several methods, with their quality side by side
+         */
+        post: operations["model_attribute"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/attributions/maps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place
+         * @description Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place
+         */
+        post: operations["model_attribution_maps"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/component-relevance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Relevance of a layer's components over some samples, checked by ablating them
+         * @description Relevance of a layer's components over some samples, checked by ablating them
+         */
+        post: operations["model_component_relevance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/component-relevance/arrays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`
+         * @description Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`
+         */
+        post: operations["model_component_arrays"];
         delete?: never;
         options?: never;
         head?: never;
@@ -672,6 +792,66 @@ export interface paths {
          * @description Rank a layer's components by how well they detect a recorded property of the samples, best first
          */
         get: operations["explanation_factors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the label sets of a snapshot, newest first
+         * @description List the label sets of a snapshot, newest first
+         */
+        get: operations["explanation_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/labels/components/{layer}/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what every scorer calls a component, and how far that predicts held-out activations
+         * @description Show what every scorer calls a component, and how far that predicts held-out activations
+         */
+        get: operations["explanation_component_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/labels/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare the scorers of each layer on held-out samples; without `labels`, those of the newest set
+         * @description Compare the scorers of each layer on held-out samples; without `labels`, those of the newest set
+         */
+        get: operations["explanation_leaderboard"];
         put?: never;
         post?: never;
         delete?: never;
@@ -856,6 +1036,90 @@ export interface components {
             cknna: number | null;
         };
         /**
+         * AttributionAnswer
+         * @description Heat maps of one score, side by side. `picture` is what the model saw, as PNG.
+         */
+        AttributionAnswer: {
+            /** Model */
+            model: string;
+            target: components["schemas"]["ClassScore"];
+            /** Top */
+            top: components["schemas"]["ClassScore"][];
+            /**
+             * Picture
+             * Format: base64
+             */
+            picture: string;
+            /** Maps */
+            maps: components["schemas"]["HeatMap"][];
+            /** Layers */
+            layers: components["schemas"]["LayerRelevance"][];
+        };
+        /**
+         * AttributionMethod
+         * @description A way to attribute a score to the input. `passes`: its cost, in forward passes of the model.
+         */
+        AttributionMethod: {
+            /** Name */
+            name: string;
+            /**
+             * Family
+             * @enum {string}
+             */
+            family: "baseline" | "composite";
+            /** Aim */
+            aim: string;
+            /** Passes */
+            passes: number;
+        };
+        /**
+         * AttributionRequest
+         * @description Attribute one score by several methods, side by side.
+         */
+        AttributionRequest: {
+            sample?: components["schemas"]["SampleOf"] | null;
+            /**
+             * Picture
+             * @description base64 of a PNG, JPEG or WebP
+             */
+            picture?: string | null;
+            /** Target */
+            target?: number | null;
+            /**
+             * Methods
+             * @default [
+             *       "integrated_gradients",
+             *       "gradcam"
+             *     ]
+             */
+            methods: string[];
+            /**
+             * Layers
+             * @description layers whose top components are wanted
+             * @default []
+             */
+            layers: string[];
+            /**
+             * Components
+             * @description components a layer
+             * @default 10
+             */
+            components: number;
+            /**
+             * Steps
+             * @description steps of deletion and insertion; 0 leaves them out
+             * @default 16
+             */
+            steps: number;
+            /**
+             * Fallback
+             * @description what a composite does at an operation without a rule
+             * @default error
+             * @enum {string}
+             */
+            fallback: "error" | "gradient";
+        };
+        /**
          * Box
          * @description A rectangle in pixels of the source picture; right and bottom are exclusive.
          */
@@ -868,6 +1132,20 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * ClassScore
+         * @description An output with its score and, over all outputs, its softmax share.
+         */
+        ClassScore: {
+            /** Index */
+            index: number;
+            /** Name */
+            name: string | null;
+            /** Score */
+            score: number;
+            /** Probability */
+            probability: number;
         };
         /**
          * Comparison
@@ -1024,6 +1302,50 @@ export interface components {
             nearest: components["schemas"]["Neighbour"][];
         };
         /**
+         * ComponentEffect
+         * @description A component, means over the samples. `effect`: by how much the score falls when it is set to zero.
+         */
+        ComponentEffect: {
+            /** Index */
+            index: number;
+            /** Relevance */
+            relevance: number;
+            /** Share */
+            share: number;
+            /** Effect */
+            effect: number | null;
+        };
+        /**
+         * ComponentLabels
+         * @description All labels of a component. Without enough evidence there are none.
+         */
+        ComponentLabels: {
+            /** Snapshot */
+            snapshot: string;
+            /** Labels */
+            labels: string;
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "unsure" | "insufficient_evidence" | "no_contrast";
+            /** N Valid */
+            n_valid: number;
+            /** Vocabulary Sha256 */
+            vocabulary_sha256: string;
+            /** Scorers */
+            scorers: components["schemas"]["ScorerLabels"][];
+        };
+        /**
          * ComponentRef
          * @description `(model, layer, index, sign)`; `model` is the model's id.
          */
@@ -1040,6 +1362,69 @@ export interface components {
              * @enum {integer}
              */
             sign: 1 | -1;
+        };
+        /**
+         * ComponentRelevance
+         * @description The components of a layer, largest absolute mean relevance first.
+         *
+         *     `spearman` is the mean rank correlation of relevance and ablation effect; `deletion` and `random` are areas under
+         *     the score while components are ablated by relevance and at random: deletion well below random shows faithfulness.
+         */
+        ComponentRelevance: {
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Rule */
+            rule: string;
+            /** Samples */
+            samples: number;
+            /** Targets */
+            targets: number[];
+            /** Width */
+            width: number;
+            /** Components */
+            components: components["schemas"]["ComponentEffect"][];
+            /** Checked */
+            checked: number;
+            /** Spearman */
+            spearman?: number | null;
+            /** Deletion */
+            deletion?: number | null;
+            /** Random */
+            random?: number | null;
+        };
+        /**
+         * ComponentRequest
+         * @description Relevance of a layer's components for some samples, checked by ablation.
+         */
+        ComponentRequest: {
+            /** Layer */
+            layer: string;
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Samples */
+            samples: number[];
+            /**
+             * Target
+             * @description None: each sample's largest output
+             */
+            target?: number | null;
+            /**
+             * Rule
+             * @description or the name of a composite
+             * @default activation_x_gradient
+             */
+            rule: string;
+            /**
+             * Ablate
+             * @description components to ablate for the check; 0: no check
+             * @default 64
+             */
+            ablate: number;
         };
         /** ComponentTerm */
         ComponentTerm: {
@@ -1301,6 +1686,20 @@ export interface components {
             feedback_norm: number;
         };
         /**
+         * Estimate
+         * @description A figure with its 95 % bootstrap interval.
+         */
+        Estimate: {
+            /** Value */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** N */
+            n: number;
+        };
+        /**
          * Example
          * @description A sample on which a component is very active (or, in `lowest`, very inactive).
          */
@@ -1394,6 +1793,40 @@ export interface components {
             path: string;
         };
         /**
+         * HeatMap
+         * @description One method's map. `heatmap` is a PNG over the model's crop: red speaks for the output, blue against it.
+         */
+        HeatMap: {
+            /** Method */
+            method: string;
+            /** Rows */
+            rows: number;
+            /** Columns */
+            columns: number;
+            /** Absmax */
+            absmax: number;
+            /**
+             * Heatmap
+             * Format: base64
+             */
+            heatmap: string;
+            quality: components["schemas"]["Quality"];
+            /**
+             * Absorbed
+             * @default {}
+             */
+            absorbed: {
+                [key: string]: number;
+            };
+            /**
+             * Unruled
+             * @default []
+             */
+            unruled: string[];
+            /** Seconds */
+            seconds: number;
+        };
+        /**
          * Histogram
          * @description Counts of pooled activations over the whole dataset; `edges` has one value more than `counts`.
          */
@@ -1483,6 +1916,135 @@ export interface components {
         };
         JsonValue: unknown;
         /**
+         * Label
+         * @description A name with its score; `index` is its place in the vocabulary (for INVERT: among its formulas).
+         */
+        Label: {
+            /** Text */
+            text: string;
+            /** Score */
+            score: number;
+            /** Index */
+            index: number;
+            /**
+             * Origin
+             * @enum {string}
+             */
+            origin: "vocabulary" | "formula";
+        };
+        /**
+         * LabelEvaluation
+         * @description How well the first label predicts the component's held-out activations; None where undefined.
+         */
+        LabelEvaluation: {
+            /** Correlation */
+            correlation: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Auprc */
+            auprc: number | null;
+            /** F1 */
+            f1: number | null;
+            /** Iou */
+            iou: number | null;
+            /** Random Correlation */
+            random_correlation: number | null;
+            /** P */
+            p?: number | null;
+            /** Q */
+            q?: number | null;
+        };
+        /**
+         * LabelRequest
+         * @description Name the components of a published snapshot, and judge the names on samples that did not make them.
+         *
+         *     `scorers` are written as `csp` or `csp:gamma=0.5,unit=true`. `list` takes its names from `names`; `classes` and
+         *     `captions` take those of the snapshot's dataset.
+         */
+        LabelRequest: {
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+            /** Layers */
+            layers?: string[] | null;
+            /**
+             * Vocabulary
+             * @default imagenet-1k
+             * @enum {string}
+             */
+            vocabulary: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** Names */
+            names?: string[] | null;
+            /**
+             * Scorers
+             * @default [
+             *       "mean",
+             *       "weighted_mean",
+             *       "mean_diff",
+             *       "csp",
+             *       "softwpmi"
+             *     ]
+             */
+            scorers: string[];
+            /**
+             * Text
+             * @default csp
+             * @enum {string}
+             */
+            text: "csp" | "csp-unit" | "null" | "bare";
+            /** Templates */
+            templates?: string[] | null;
+            /**
+             * Positives
+             * @description examples that make a label
+             * @default 30
+             */
+            positives: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * LabelSet
+         * @description Labels of a snapshot's layers by several scorers; immutable.
+         */
+        LabelSet: {
+            /** Id */
+            id: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Layers */
+            layers: string[];
+            /** Scorers */
+            scorers: string[];
+            vocabulary: components["schemas"]["VocabularyFigures"];
+            /** Templates */
+            templates: string[];
+            /**
+             * Text
+             * @enum {string}
+             */
+            text: "csp" | "csp-unit" | "null" | "bare";
+            /** Encoder */
+            encoder: string;
+            /** Simulator */
+            simulator: string;
+            request: components["schemas"]["LabelRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * Layer
          * @description A named point of the forward pass, as found by a dry run.
          */
@@ -1511,6 +2073,24 @@ export interface components {
          */
         LayerKind: "map" | "map-channels-last" | "tokens" | "vector";
         /**
+         * LayerLeaderboard
+         * @description The scorers of one layer, best simulation correlation first, then the controls.
+         */
+        LayerLeaderboard: {
+            /** Layer */
+            layer: string;
+            /** Probe */
+            probe: number;
+            /** Tune */
+            tune: number;
+            /** Held Out */
+            held_out: number;
+            /** Held Out Groups */
+            held_out_groups: number;
+            /** Rows */
+            rows: components["schemas"]["LeaderboardRow"][];
+        };
+        /**
          * LayerOrderScore
          * @description Share of a model's layers that are most alike to a neighbouring layer, by measure; chance is 2 / layers.
          */
@@ -1525,6 +2105,55 @@ export interface components {
             scores: {
                 [key: string]: number;
             };
+        };
+        /**
+         * LayerRelevance
+         * @description The components of one layer with the largest absolute relevance, largest first. `rule`: where it comes from.
+         */
+        LayerRelevance: {
+            /** Layer */
+            layer: string;
+            /** Rule */
+            rule: string;
+            /** Components */
+            components: components["schemas"]["RelevantComponent"][];
+        };
+        /**
+         * Leaderboard
+         * @description The leaderboards of all labelled layers.
+         */
+        Leaderboard: {
+            /** Snapshot */
+            snapshot: string;
+            /** Labels */
+            labels: string;
+            /** Layers */
+            layers: components["schemas"]["LayerLeaderboard"][];
+        };
+        /**
+         * LeaderboardRow
+         * @description One scorer's means over the components of a layer, on held-out samples. Controls must stay at chance.
+         *
+         *     `behind` is the paired difference to the best scorer, `p_behind` its Holm-corrected p.
+         */
+        LeaderboardRow: {
+            /** Scorer */
+            scorer: string;
+            /** Control */
+            control: boolean;
+            correlation: components["schemas"]["Estimate"] | null;
+            auprc: components["schemas"]["Estimate"] | null;
+            f1: components["schemas"]["Estimate"] | null;
+            iou: components["schemas"]["Estimate"] | null;
+            /** Labelled */
+            labelled: number;
+            /** Unlabelled */
+            unlabelled: number;
+            /** Unsure */
+            unsure: number;
+            behind?: components["schemas"]["Estimate"] | null;
+            /** P Behind */
+            p_behind?: number | null;
         };
         /**
          * LoggedOut
@@ -1641,6 +2270,13 @@ export interface components {
             /** Secret */
             secret: string;
         };
+        /** Page[AttributionMethod] */
+        Page_AttributionMethod_: {
+            /** Items */
+            items: components["schemas"]["AttributionMethod"][];
+            /** Next */
+            next?: string | null;
+        };
         /** Page[Comparison] */
         Page_Comparison_: {
             /** Items */
@@ -1673,6 +2309,13 @@ export interface components {
         Page_Job_: {
             /** Items */
             items: components["schemas"]["Job"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[LabelSet] */
+        Page_LabelSet_: {
+            /** Items */
+            items: components["schemas"]["LabelSet"][];
             /** Next */
             next?: string | null;
         };
@@ -1899,6 +2542,30 @@ export interface components {
             members: number[];
         };
         /**
+         * Quality
+         * @description How far to trust a map. None: not defined for this method, or not asked for.
+         *
+         *     `deletion` (low is good) and `insertion` (high) are areas under the target's probability; `gini` lies between 0 for
+         *     an even map and 1 for one spike; `completeness_gap` is |Σ map - score| / |score|; `conservation_gap` the same with
+         *     what was absorbed on the way counted in; `forward_change` how much the rules changed the model's output.
+         */
+        Quality: {
+            /** Deletion */
+            deletion?: number | null;
+            /** Insertion */
+            insertion?: number | null;
+            /** Gini */
+            gini?: number | null;
+            /** Entropy */
+            entropy?: number | null;
+            /** Completeness Gap */
+            completeness_gap?: number | null;
+            /** Conservation Gap */
+            conservation_gap?: number | null;
+            /** Forward Change */
+            forward_change?: number | null;
+        };
+        /**
          * RejectedFile
          * @description A file that was skipped, with the reason: the name of a refusal class, and a sentence.
          */
@@ -1909,6 +2576,18 @@ export interface components {
             reason: string;
             /** Detail */
             detail: string;
+        };
+        /**
+         * RelevantComponent
+         * @description A component of a layer; `share` is its relevance over the sum of absolute relevance in the layer.
+         */
+        RelevantComponent: {
+            /** Index */
+            index: number;
+            /** Relevance */
+            relevance: number;
+            /** Share */
+            share: number;
         };
         /** Removed */
         Removed: {
@@ -2018,6 +2697,19 @@ export interface components {
             };
         };
         /**
+         * SampleOf
+         * @description A sample of a registered dataset.
+         */
+        SampleOf: {
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Index */
+            index: number;
+        };
+        /**
          * SampleTerm
          * @description A picture of the snapshot's dataset.
          */
@@ -2123,6 +2815,24 @@ export interface components {
              * @default 0
              */
             faint: number;
+        };
+        /**
+         * ScorerLabels
+         * @description What one scorer says about a component, best first; `margin` is the distance to the runner-up.
+         */
+        ScorerLabels: {
+            /** Scorer */
+            scorer: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "ok" | "unsure" | "insufficient_evidence" | "no_contrast";
+            /** Labels */
+            labels: components["schemas"]["Label"][];
+            /** Margin */
+            margin: number;
+            evaluation: components["schemas"]["LabelEvaluation"];
         };
         /**
          * SearchHit
@@ -2534,6 +3244,23 @@ export interface components {
             upload: string;
         };
         /**
+         * VocabularyFigures
+         * @description Which names were to choose from; `merged` duplicates were dropped.
+         */
+        VocabularyFigures: {
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** N */
+            n: number;
+            /** Merged */
+            merged: number;
+            /** Sha256 */
+            sha256: string;
+        };
+        /**
          * WebDatasetSource
          * @description A WebDataset tar: `KEY.jpg|png|webp` with optional `KEY.txt` (caption), `KEY.cls` (label), `KEY.json`.
          */
@@ -2555,6 +3282,80 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    model_attribution_methods: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AttributionMethod_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     alignment_comparisons: {
         parameters: {
             query?: {
@@ -4540,6 +5341,113 @@ export interface operations {
             };
         };
     };
+    jobs_build_labels: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BadTemplate, EmptyVocabulary, InvalidRequest, LabelTooLong, NoTextSide, UnknownScorer */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     login_log_in: {
         parameters: {
             query?: never;
@@ -4999,6 +5907,402 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_attribute: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionAnswer"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_attribution_maps: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttributionRequest"];
+            };
+        };
+        responses: {
+            /** @description Arrays as safetensors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_relevance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComponentRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentRelevance"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_arrays: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComponentRequest"];
+            };
+        };
+        responses: {
+            /** @description Arrays as safetensors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5817,6 +7121,289 @@ export interface operations {
                 };
             };
             /** @description UnknownFactor, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LabelSet_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_component_labels: {
+        parameters: {
+            query?: {
+                sign?: 1 | -1;
+                labels?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+                layer: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentLabels"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComponent, UnknownLabels, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_leaderboard: {
+        parameters: {
+            query?: {
+                labels?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Leaderboard"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLabels, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
