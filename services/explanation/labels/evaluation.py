@@ -76,9 +76,9 @@ def judge(samples: HeldOut, tune: Floats, simulated: Floats, has_label: NDArray[
         made["correlation"][block] = correlation(a[:, block], simulated[:, block])
         drawn = correlations(a[:, block], simulated[:, block], weights)
         usable = np.isfinite(drawn).any(axis=0) & np.isfinite(made["correlation"][block])
-        made["low"][block[usable]], made["high"][block[usable]] = np.nanquantile(
-            drawn[:, usable], [0.025, 0.975], axis=0
-        )
+        if usable.any():
+            low, high = np.nanquantile(drawn[:, usable], [0.025, 0.975], axis=0)
+            made["low"][block[usable]], made["high"][block[usable]] = low, high
     for c in rows:
         if a[:, c].max() <= a[:, c].min():
             continue
