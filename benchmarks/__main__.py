@@ -21,6 +21,9 @@ NAMES = (
     "gateway",
     "faults",
     "attribution_metrics",
+    "labels",
+    "concept_alignment",
+    "lfp",
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -26,11 +26,15 @@ def run(
     model: Annotated[str, typer.Option(help="Id or name of the model to begin with.")],
     dataset: Annotated[str, typer.Option(help="Id or name of a dataset with labels.")],
     method: Annotated[str, typer.Option(help="lfp (Layer-wise Feedback Propagation) or gradient.")] = "lfp",
+    rule: Annotated[str, typer.Option(help="epsilon, gamma or zplus, for lfp.")] = "epsilon",
     optimizer: Annotated[str, typer.Option(help="sgd or adam.")] = "sgd",
     learning_rate: Annotated[float, typer.Option("--lr", help="Largest learning rate.")] = 0.1,
+    momentum: Annotated[float, typer.Option(help="Of SGD, or Adam's first beta.")] = 0.9,
+    clip: Annotated[float, typer.Option(help="Largest norm of all feedback together; 0 for none.")] = 3.0,
     schedule: Annotated[str, typer.Option(help="constant, cosine or onecycle.")] = "cosine",
     epochs: Annotated[int, typer.Option(help="Epochs; each is a checkpoint.")] = 5,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = 32,
+    validation: Annotated[float, typer.Option(help="Share of source photographs kept out of training.")] = 0.2,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better accuracy.")] = None,
     freeze: Annotated[list[str] | None, typer.Option(help="Module that stays as it is; may be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of split, order and new head.")] = 0,
@@ -39,8 +43,9 @@ def run(
     """Train, and register the result as a model of its own. A killed training goes on from its last epoch."""
     at = desk(context)
     told = {
-        "name": name, "model": model, "dataset": dataset, "method": method, "optimizer": optimizer,
-        "learning_rate": learning_rate, "schedule": schedule, "epochs": epochs, "batch": batch, "patience": patience,
+        "name": name, "model": model, "dataset": dataset, "method": method, "rule": rule,
+        "optimizer": optimizer, "learning_rate": learning_rate, "momentum": momentum, "clip": clip or None,
+        "validation": validation, "schedule": schedule, "epochs": epochs, "batch": batch, "patience": patience,
         "freeze": freeze or [], "seed": seed,
     }  # fmt: skip
     job = follow(at, at.jobs.train_model(at.caller, TrainingRequest.model_validate(told)), quiet=json)

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from contracts.data import Dataset, Upload
 from contracts.errors import Conflict, UnknownDataset, UnreadableSource
 from services.data.rows import DatasetRow, UploadRow
 from services.kit.db import ReadSession, WriteSession, upsert
+from services.kit.named import by_id_or_name
 
 
 def dataset_row(db: ReadSession, workspace: str, dataset: str) -> DatasetRow:
     """Return a dataset's row by id or name; one of another workspace is unknown."""
-    wanted = or_(DatasetRow.id == dataset, DatasetRow.name == dataset)
-    by_id_first = (DatasetRow.id != dataset, DatasetRow.name)  # a name may look like another dataset's id
-    row = db.scalar(select(DatasetRow).where(DatasetRow.workspace == workspace, wanted).order_by(*by_id_first))
+    row = by_id_or_name(db, DatasetRow, workspace, dataset)
     if row is None:
         raise UnknownDataset(f"there is no dataset {dataset}", field="dataset")
     return row
-
-
-def page_of_datasets(
-    db: ReadSession, workspace: str, limit: int, before: tuple[datetime, str] | None
-) -> list[DatasetRow]:
-    """Return up to `limit` datasets, newest first, from behind (created_at, id)."""
-    query = select(DatasetRow).where(DatasetRow.workspace == workspace)
-    if before is not None:
-        moment, last = before
-        later = and_(DatasetRow.created_at == moment, DatasetRow.id > last)
-        query = query.where(or_(DatasetRow.created_at < moment, later))
-    return list(db.scalars(query.order_by(DatasetRow.created_at.desc(), DatasetRow.id).limit(limit)))
 
 
 def publish_dataset(db: WriteSession, workspace: str, dataset: Dataset, *, manifest: str, rejected: str) -> None:

@@ -10,11 +10,13 @@ from contracts.base import Binary, Caller, Page
 from contracts.data import Dataset, RejectedFile, Sample, Upload
 from contracts.errors import InvalidRequest, UploadTooLarge
 from services.data.readers.archive import check_zip
-from services.data.repository import dataset_row, page_of_datasets, record_upload, require_upload
+from services.data.repository import dataset_row, record_upload, require_upload
+from services.data.rows import DatasetRow
 from services.kit.artifacts import find_artifacts, the_artifact
 from services.kit.blobs import Blobs, storage_full_is_typed
-from services.kit.cursors import decode_cursor, decode_moment, encode_cursor
+from services.kit.cursors import decode_cursor, encode_cursor
 from services.kit.db import Database
+from services.kit.named import newest_first
 from services.kit.pictures import Manifest, media_type_of
 from services.kit.settings import Settings
 
@@ -29,12 +31,9 @@ class Data:
 
     def datasets(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Dataset]:
         """List the datasets of the workspace, newest first."""
-        before = None if cursor is None else decode_moment(cursor)
         with self.database.reading() as db:
-            rows = page_of_datasets(db, caller.workspace, limit + 1, before)
-        shown = rows[:limit]
-        more = encode_cursor([shown[-1].created_at.isoformat(), shown[-1].id]) if len(rows) > limit else None
-        return Page[Dataset](items=[Dataset.model_validate(row.dataset) for row in shown], next=more)
+            rows, more = newest_first(db, DatasetRow, caller.workspace, limit, cursor)
+        return Page[Dataset](items=[Dataset.model_validate(row.dataset) for row in rows], next=more)
 
     def dataset(self, caller: Caller, dataset: str) -> Dataset:
         """Show one dataset."""

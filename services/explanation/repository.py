@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from contracts.errors import Conflict, UnknownLabels, UnknownSnapshot
 from contracts.explanation import Snapshot
 from contracts.labels import LabelSet
 from services.explanation.rows import LabelSetRow, SnapshotRow
 from services.kit.db import ReadSession, WriteSession
+from services.kit.named import by_id_or_name
 
 
 def snapshot_row(db: ReadSession, workspace: str, snapshot: str) -> SnapshotRow:
     """Return a snapshot's row by id or name; one of another workspace is unknown."""
-    wanted = or_(SnapshotRow.id == snapshot, SnapshotRow.name == snapshot)
-    query = select(SnapshotRow).where(SnapshotRow.workspace == workspace, wanted)
-    row = db.scalar(query.order_by((SnapshotRow.id == snapshot).desc()).limit(1))  # an id wins over a name like it
+    row = by_id_or_name(db, SnapshotRow, workspace, snapshot)
     if row is None:
         raise UnknownSnapshot(f"there is no snapshot {snapshot}", field="snapshot")
     return row
@@ -28,18 +26,6 @@ def newest_encoder(db: ReadSession) -> str | None:
     """Return the name of the encoder of the newest snapshot of all workspaces; nothing else of it is told."""
     record = db.scalar(select(SnapshotRow.snapshot).order_by(SnapshotRow.created_at.desc()).limit(1))
     return None if record is None else str(record["encoder"]["name"])
-
-
-def page_of_snapshots(
-    db: ReadSession, workspace: str, limit: int, before: tuple[datetime, str] | None
-) -> list[SnapshotRow]:
-    """Return up to `limit` snapshots, newest first, from behind (created_at, id)."""
-    query = select(SnapshotRow).where(SnapshotRow.workspace == workspace)
-    if before is not None:
-        moment, last = before
-        later = and_(SnapshotRow.created_at == moment, SnapshotRow.id > last)
-        query = query.where(or_(SnapshotRow.created_at < moment, later))
-    return list(db.scalars(query.order_by(SnapshotRow.created_at.desc(), SnapshotRow.id).limit(limit)))
 
 
 def publish_snapshot(db: WriteSession, workspace: str, snapshot: Snapshot, artifacts: Mapping[str, str]) -> None:

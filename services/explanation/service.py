@@ -27,13 +27,14 @@ from services.explanation.encoders.registry import EncoderCache, available_encod
 from services.explanation.factors import factor_scores
 from services.explanation.opened import Opened, OpenedSnapshots, Pinned
 from services.explanation.opened_labels import OpenedLabels
-from services.explanation.repository import label_set_row, label_sets, newest_encoder, page_of_snapshots, snapshot_row
+from services.explanation.repository import label_set_row, label_sets, newest_encoder, snapshot_row
+from services.explanation.rows import SnapshotRow
 from services.explanation.search import Searcher
 from services.kit.artifacts import ancestry, find_artifacts
 from services.kit.blobs import Blobs
-from services.kit.cursors import decode_moment, encode_cursor
 from services.kit.db import Database
 from services.kit.logging import logger
+from services.kit.named import newest_first
 from services.kit.settings import Settings
 
 log = logger(__name__)
@@ -56,12 +57,9 @@ class Explanation:
 
     def snapshots(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Snapshot]:
         """List the snapshots of the workspace, newest first."""
-        before = None if cursor is None else decode_moment(cursor)
         with self.database.reading() as db:
-            rows = page_of_snapshots(db, caller.workspace, limit + 1, before)
-        shown = rows[:limit]
-        more = encode_cursor([shown[-1].created_at.isoformat(), shown[-1].id]) if len(rows) > limit else None
-        return Page[Snapshot](items=[Snapshot.model_validate(row.snapshot) for row in shown], next=more)
+            rows, more = newest_first(db, SnapshotRow, caller.workspace, limit, cursor)
+        return Page[Snapshot](items=[Snapshot.model_validate(row.snapshot) for row in rows], next=more)
 
     def snapshot(self, caller: Caller, snapshot: str) -> Snapshot:
         """Show one snapshot."""

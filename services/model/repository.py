@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sqlalchemy import or_, select, tuple_
-
 from contracts.errors import Conflict
 from contracts.model import Model
 from services.kit.db import ReadSession, WriteSession
+from services.kit.named import by_id_or_name
 from services.model.rows import ModelRow
 
 
 def find_model(db: ReadSession, workspace: str, model: str) -> Model | None:
     """One model by id or name; None for what is not there or belongs to somebody else."""
-    row = db.scalar(
-        select(ModelRow).where(ModelRow.workspace == workspace, or_(ModelRow.id == model, ModelRow.name == model))
-    )
+    row = by_id_or_name(db, ModelRow, workspace, model)
     return None if row is None else Model.model_validate(row.record)
-
-
-def list_models(db: ReadSession, workspace: str, limit: int, after: tuple[datetime, str] | None) -> list[Model]:
-    """Models of a workspace, newest first, after the place of the last page's end."""
-    query = select(ModelRow).where(ModelRow.workspace == workspace)
-    if after is not None:
-        query = query.where(tuple_(ModelRow.created_at, ModelRow.id) < after)
-    rows = db.scalars(query.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit))
-    return [Model.model_validate(row.record) for row in rows]
 
 
 def add_model(db: WriteSession, workspace: str, model: Model) -> None:

@@ -20,12 +20,13 @@ from contracts.data import DataService
 from contracts.errors import UnknownModel
 from contracts.model import Model, ModelRef, Precision
 from services.kit.blobs import Blobs
-from services.kit.cursors import decode_moment, encode_cursor
 from services.kit.db import Database
+from services.kit.named import newest_first
 from services.kit.settings import Settings
 from services.model.adapters.port import Built
 from services.model.recent import Recent
-from services.model.repository import find_model, list_models
+from services.model.repository import find_model
+from services.model.rows import ModelRow
 
 BUDGET = 2 << 30
 
@@ -55,12 +56,9 @@ class Models:
 
     def models(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Model]:
         """List the models of the workspace, newest first."""
-        after = None if cursor is None else decode_moment(cursor)
         with self.database.reading() as db:
-            found = list_models(db, caller.workspace, limit + 1, after)
-        shown = found[:limit]
-        end = encode_cursor([shown[-1].created_at.isoformat(), shown[-1].ref.id]) if len(found) > limit else None
-        return Page[Model](items=shown, next=end)
+            rows, more = newest_first(db, ModelRow, caller.workspace, limit, cursor)
+        return Page[Model](items=[Model.model_validate(row.record) for row in rows], next=more)
 
     def model(self, caller: Caller, model: str) -> Model:
         """Show one model with its layer catalogue."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
+from contracts.errors import WrongWeights
 from contracts.model import ModelRef, ModelRegistration
 from contracts.training import EpochFigures, TrainingRequest
 from services.kit.arrays import facts_of, load_arrays
@@ -54,7 +57,7 @@ def register_trained(work: Work, models: Models, publish: Publish) -> None:
     data = _split(Manifest.load(work.path("manifest"), work.blobs), request)
     built = start_of(ref, data.classes, request, models)
     asked = ModelRegistration(
-        name=request.name, architecture=ref.architecture, config=config_of(ref, data.classes, models),
+        name=request.name, architecture=ref.architecture, config=config_of(ref, data.classes),
         preprocessing=ref.preprocessing,
     )  # fmt: skip
     state = {name: part.contiguous() for name, part in result_of(_checkpoint(work)).items()}
@@ -63,39 +66,32 @@ def register_trained(work: Work, models: Models, publish: Publish) -> None:
 
 
 def start_of(ref: ModelRef, classes: Sequence[str], request: TrainingRequest, models: Models) -> Built:
-    """The model before the first epoch: the parent's weights, and a seeded new head where the classes are others."""
+    """The model before the first epoch: the parent's weights, and a seeded new head where the classes are others.
+
+    Raises
+    ------
+    WrongWeights : with another number of classes the architecture has parameters that the parent does not have.
+    """
     import torch
     from safetensors.torch import load_file
 
     from services.model.adapters.registry import build
 
-    config = config_of(ref, classes, models)
     torch.manual_seed(request.seed)
-    built = build(ref.architecture, config)
-    own = built.model.state_dict()
-    parent = load_file(models.blobs.open(ref.weights_sha256))
+    built = build(ref.architecture, config_of(ref, classes))
+    own, parent = built.model.state_dict(), load_file(models.blobs.open(ref.weights_sha256))
+    added = sorted(own.keys() - parent.keys())
+    if added:
+        raise WrongWeights(f"{ref.name} cannot be given {len(classes)} classes: {added[0]} is new", field="model")
     built.model.load_state_dict(
         {name: parent[name] if parent[name].shape == part.shape else part for name, part in own.items()}
     )
     return built
 
 
-def config_of(ref: ModelRef, classes: Sequence[str], models: Models) -> dict[str, Any]:
+def config_of(ref: ModelRef, classes: Sequence[str]) -> dict[str, JsonValue]:
     """Constructor arguments of the trained model: the parent's, with the number of classes of the labels."""
-    from safetensors import safe_open
-
-    from services.model.adapters.registry import build
-
-    config = {**ref.config, "num_classes": len(classes)}
-    with safe_open(models.blobs.open(ref.weights_sha256), "pt") as parent:
-        missing = set(build(ref.architecture, config).model.state_dict()) - set(parent.keys())
-    if missing:
-        from contracts.errors import WrongWeights
-
-        raise WrongWeights(
-            f"{ref.name} cannot be given {len(classes)} classes: {sorted(missing)[0]} is new", field="model"
-        )
-    return config
+    return {**ref.config, "num_classes": len(classes)}
 
 
 def _split(manifest: Any, request: TrainingRequest) -> Split:

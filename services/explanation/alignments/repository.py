@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from contracts.alignment import Comparison
 from contracts.errors import UnknownComparison
 from services.explanation.alignments.rows import ComparisonRow
 from services.kit.db import ReadSession, WriteSession
+from services.kit.named import by_id_or_name
 
 
 def comparison_row(db: ReadSession, workspace: str, comparison: str) -> ComparisonRow:
     """Return a comparison's row by id or name; one of another workspace is unknown."""
-    wanted = or_(ComparisonRow.id == comparison, ComparisonRow.name == comparison)
-    by_id_first = (ComparisonRow.id != comparison, ComparisonRow.name)
-    query = select(ComparisonRow).where(ComparisonRow.workspace == workspace, wanted).order_by(*by_id_first)
-    row = db.scalar(query.limit(1))
+    row = by_id_or_name(db, ComparisonRow, workspace, comparison)
     if row is None:
         raise UnknownComparison(f"there is no comparison {comparison}", field="comparison")
     return row
-
-
-def page_of_comparisons(
-    db: ReadSession, workspace: str, limit: int, before: tuple[datetime, str] | None
-) -> list[ComparisonRow]:
-    """Return up to `limit` comparisons, newest first, from behind (created_at, id)."""
-    query = select(ComparisonRow).where(ComparisonRow.workspace == workspace)
-    if before is not None:
-        moment, last = before
-        later = and_(ComparisonRow.created_at == moment, ComparisonRow.id > last)
-        query = query.where(or_(ComparisonRow.created_at < moment, later))
-    return list(db.scalars(query.order_by(ComparisonRow.created_at.desc(), ComparisonRow.id).limit(limit)))
 
 
 def publish_comparison(db: WriteSession, workspace: str, comparison: Comparison, artifacts: Mapping[str, str]) -> None:

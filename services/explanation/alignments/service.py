@@ -19,11 +19,12 @@ from contracts.alignment import (
 from contracts.base import Binary, Caller, Page
 from contracts.errors import CorruptArtifact, UnknownConcept, UnknownPair
 from services.explanation.alignments.report import csv_of, html_report
-from services.explanation.alignments.repository import comparison_row, page_of_comparisons
+from services.explanation.alignments.repository import comparison_row
+from services.explanation.alignments.rows import ComparisonRow
 from services.kit.artifacts import find_artifacts
 from services.kit.blobs import Blobs
-from services.kit.cursors import decode_moment, encode_cursor
 from services.kit.db import Database
+from services.kit.named import newest_first
 from services.kit.pictures import Manifest
 
 
@@ -36,12 +37,9 @@ class Alignments:
 
     def comparisons(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Comparison]:
         """List the comparisons of the workspace, newest first."""
-        before = None if cursor is None else decode_moment(cursor)
         with self.database.reading() as db:
-            rows = page_of_comparisons(db, caller.workspace, limit + 1, before)
-        shown = rows[:limit]
-        more = encode_cursor([shown[-1].created_at.isoformat(), shown[-1].id]) if len(rows) > limit else None
-        return Page[Comparison](items=[Comparison.model_validate(row.comparison) for row in shown], next=more)
+            rows, more = newest_first(db, ComparisonRow, caller.workspace, limit, cursor)
+        return Page[Comparison](items=[Comparison.model_validate(row.comparison) for row in rows], next=more)
 
     def comparison(self, caller: Caller, comparison: str) -> Comparison:
         """Show one comparison."""

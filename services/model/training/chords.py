@@ -25,11 +25,13 @@ class Activation:
     at_zero : phi(0), the part that the centred variant gives to a bias state.
     slope_at_zero : phi'(0), the limit of the centred chord; 0 for a step.
     step : whether the function jumps at 0, so that its chord needs a width `delta`.
+    kinked : whether it is linear on both sides of 0 with different slopes, so that there is no limit to take.
     """
 
     at_zero: float = 0.0
     slope_at_zero: float = 1.0
     step: bool = False
+    kinked: bool = False
 
 
 TANH = Activation()
@@ -67,6 +69,8 @@ def chord(z: Tensor, out: Tensor, activation: Activation, options: ChordOptions)
         if options.centre:
             return 0.5 / (z.abs() + options.delta)
         return torch.where(z > 0, out / torch.where(z > 0, z, 1.0), 0.0)
+    if activation.kinked:
+        return torch.where(z == 0, 0.0, out / torch.where(z == 0, 1.0, z))
     near = z.abs() < NEAR.get(z.dtype, 1e-4)
     if centre == activation.at_zero:
         return torch.where(near, activation.slope_at_zero, (out - centre) / torch.where(near, 1.0, z))
@@ -97,7 +101,7 @@ class Chorded(torch.autograd.Function):
 CHORDS: dict[Any, Activation] = {
     **dict.fromkeys((torch.tanh, Tensor.tanh, F.tanh, F.softsign, F.tanhshrink), TANH),
     **dict.fromkeys((F.elu, F.selu, F.celu, torch.selu, torch.celu), ELU),
-    **dict.fromkeys((F.relu6, F.hardtanh), Activation()),
+    **dict.fromkeys((F.relu6, F.hardtanh), Activation(kinked=True)),
     **dict.fromkeys((F.silu, F.gelu, F.hardswish), CURVED),
     F.mish: Activation(slope_at_zero=0.6),
     **dict.fromkeys((torch.sigmoid, Tensor.sigmoid, F.sigmoid), SIGMOID),
@@ -108,7 +112,7 @@ CHORDS: dict[Any, Activation] = {
     Tensor.heaviside: STEP,
 }
 CHORDS[F.tanhshrink] = Activation(slope_at_zero=0.0)
-CHORDS[F.selu] = CHORDS[torch.selu] = Activation(slope_at_zero=1.0507009873554805)
+CHORDS[F.selu] = CHORDS[torch.selu] = Activation(kinked=True)
 
 
 def register_chord(function: Callable[..., Tensor], activation: Activation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.base import Arrays
-from contracts.errors import EmptyClassError, LabelsMissingError
+from contracts.errors import EmptyClassError, LabelsMissingError, UnknownLayer
 from contracts.training import EpochFigures, TrainingRequest
 from services.model.training.engine import LFP
 from services.model.training.errors import NonFiniteParameterError
@@ -96,10 +97,15 @@ class Session:
     ----------
     model : as it was before the first epoch; its state is replaced by a checkpoint's.
     pictures : preprocessed inputs [B, 3, H, W] of sample indices.
+
+    Raises
+    ------
+    UnknownLayer : a module to freeze that the model does not have.
     """
 
     def __init__(self, model: nn.Module, request: TrainingRequest, data: Split, pictures: Pictures) -> None:
         self.model, self.request, self.data, self.pictures = model, request, data, pictures
+        require_modules(model, request.freeze)
         for name, part in model.named_parameters():
             part.requires_grad_(not any(name == prefix or name.startswith(f"{prefix}.") for prefix in request.freeze))
         self.start = {name: weight.clone() for name, weight in weights_of(model).items()}
@@ -222,6 +228,15 @@ class Session:
                 raise NonFiniteParameterError(
                     f"{name} is not finite after this epoch", field="learning_rate", layer=name
                 )
+
+
+def require_modules(model: nn.Module, names: Sequence[str]) -> None:
+    """Refuse names that are no modules of the model. Raises `UnknownLayer` with the closest ones."""
+    known = [name for name, _ in model.named_modules() if name]
+    for name in names:
+        if name not in known:
+            closest = get_close_matches(name, known, n=3, cutoff=0.3)
+            raise UnknownLayer(f"the model has no module {name}", field="freeze", closest=[*closest])
 
 
 def result_of(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -190,6 +190,15 @@ def test_the_chord_at_zero_is_the_limit(call, limit):
     torch.testing.assert_close(found, torch.full((1, 2), limit))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_relu6_passes_nothing_just_below_zero_and_everything_just_above(dtype):
+    z = torch.tensor([[-5e-5, 0.0, 5e-5]], dtype=dtype, requires_grad=True)
+    with LFP(nn.Linear(1, 1)):
+        out = F.relu6(z)
+    (found,) = torch.autograd.grad(out, [z], torch.ones_like(out))
+    assert found.tolist() == [[0.0, 0.0, 1.0]]
+
+
 def test_uncentred_chords_are_the_reference():
     z = torch.tensor([[-2.0, 0.5]], requires_grad=True)
     with LFP(nn.Linear(1, 1), centre=False):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from contracts.errors import EmptyClassError, LabelsMissingError
+from contracts.errors import EmptyClassError, LabelsMissingError, UnknownLayer
 from contracts.training import TrainingRequest
 from services.model.training.errors import NonFiniteParameterError
 from services.model.training.session import Checkpoint, Session, result_of, split
@@ -94,6 +94,15 @@ def test_frozen_modules_stay_as_they_are():
     assert torch.equal(last.model["0.weight"], before["0.weight"])
     assert torch.equal(last.model["1.bias"], before["1.bias"])
     assert not torch.equal(last.model["6.weight"], before["6.weight"])
+
+
+def test_a_module_to_freeze_that_is_not_there_is_refused_with_the_closest():
+    data = split(LABELS, [None] * N, 0.2, 0)
+    named = nn.Sequential()
+    named.add_module("stem", nn.Conv2d(3, 4, 3))
+    with pytest.raises(UnknownLayer, match="no module stam") as refusal:
+        Session(named, request(freeze=["stam"]), data, lambda rows: X[list(rows)])
+    assert refusal.value.facts["closest"] == ["stem"]
 
 
 @pytest.mark.parametrize(
