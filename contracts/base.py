@@ -49,6 +49,8 @@ class Right(enum.StrEnum):
     SUBMIT = "submit"
     REGISTER = "register"
     SERVER_PATHS = "server-paths"
+    STEER = "steer"
+    SIGN_OFF = "sign-off"
     AUDIT_LOG = "audit-log"
     ADMINISTER = "administer"
 

@@ -367,8 +367,13 @@ class Cancelled(XsysError):
 
 def page() -> str:
     """Render docs/errors.md: every refusal, its HTTP status and its remedy."""
-    from contracts import attribution, governance
+    import importlib
+    import pkgutil
 
+    import contracts
+
+    for module in pkgutil.iter_modules(contracts.__path__):
+        importlib.import_module(f"contracts.{module.name}")
     lines = [
         "# Errors and remedies",
         "",
@@ -382,7 +387,7 @@ def page() -> str:
     rows = [
         f"| `{name}` | {refusal.status} | {refusal.remedy} |"
         for name, refusal in sorted(REFUSALS.items())
-        if refusal.__module__ in {"contracts.errors", governance.__name__, attribution.__name__}
+        if refusal.__module__.startswith("contracts.")
     ]
     return "\n".join([*lines, *rows]) + "\n"
 

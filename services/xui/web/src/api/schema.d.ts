@@ -2651,7 +2651,7 @@ export interface components {
          * @description One permitted action. Roles are named sets of these (`contracts.governance.ROLES`).
          * @enum {string}
          */
-        Right: "look" | "search" | "submit" | "register" | "server-paths" | "audit-log" | "administer";
+        Right: "look" | "search" | "submit" | "register" | "server-paths" | "steer" | "sign-off" | "audit-log" | "administer";
         /**
          * Role
          * @enum {string}
