@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from services.data.service import Data
     from services.explanation.alignments.service import Alignments
+    from services.explanation.comparison.service import Comparisons
     from services.explanation.service import Explanation
     from services.model.service import Models
 
@@ -48,6 +49,7 @@ class Wiring:
     model: Models
     explanation: Explanation
     alignment: Alignments
+    comparison: Comparisons
     core: Jobs
     jobs: Pipelines
     governance: Governance
@@ -93,6 +95,7 @@ def build(settings: Settings) -> Wiring:
     from services.data.stages import stages as data_stages
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
+    from services.explanation.comparison.service import Comparisons
     from services.explanation.concepts.discovery.registry import discovery
     from services.explanation.encoders.registry import EncoderCache, describe_encoder
     from services.explanation.label_plans import plan_labels
@@ -153,6 +156,7 @@ def build(settings: Settings) -> Wiring:
         model=model,
         explanation=explanation,
         alignment=Alignments(database, blobs),
+        comparison=Comparisons(explanation),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

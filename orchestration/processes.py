@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 
 from contracts.alignment import AlignmentService
+from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.model import ModelService
@@ -27,6 +28,7 @@ HOMES: Mapping[type, Process] = {
     ModelService: Process.MODEL,
     ExplanationService: Process.EXPLANATION,
     AlignmentService: Process.EXPLANATION,
+    ComparisonService: Process.EXPLANATION,
 }  # every other contract is answered by the gateway itself
 
 

@@ -102,6 +102,7 @@ def explained(tmp_path_factory) -> Installation:
     lent = Shared(lambda: ensure_worker(settings))
     desk = Desk(
         me, wiring.data, wiring.model, wiring.explanation, wiring.jobs, wiring.governance, wiring.alignment,
+        wiring.comparison,
         watch=lambda job: (state for _, state in wiring.jobs.watch(me, job)), worker=lambda: lent,
     )  # fmt: skip
     with lent:

@@ -12,6 +12,7 @@ import httpx
 
 from contracts.alignment import AlignmentService
 from contracts.base import Caller, Right
+from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.errors import Unavailable
 from contracts.explanation import ExplanationService
@@ -33,6 +34,7 @@ class Desk:
     jobs: JobService
     governance: GovernanceService
     alignment: AlignmentService
+    comparison: ComparisonService
     watch: Callable[[str], Iterator[Job]]
     worker: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
@@ -92,6 +94,7 @@ def local_desk() -> Desk:
         jobs=wiring.jobs,
         governance=wiring.governance,
         alignment=wiring.alignment,
+        comparison=wiring.comparison,
         watch=watch,
         worker=lambda: lent,
     )
@@ -125,5 +128,6 @@ def remote_desk(server: str, token: str) -> Desk:
         jobs=jobs,
         governance=remote(GovernanceService, client, credentials=credentials),
         alignment=remote(AlignmentService, client, credentials=credentials),
+        comparison=remote(ComparisonService, client, credentials=credentials),
         watch=watch,
     )

@@ -61,6 +61,7 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
         wiring.model,
         wiring.explanation,
         wiring.alignment,
+        wiring.comparison,
         wiring.jobs,
     )
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.alignment import AlignmentService
+from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.governance import GovernanceService
@@ -15,5 +16,6 @@ PROTOCOLS: tuple[type, ...] = (
     ModelService,
     ExplanationService,
     AlignmentService,
+    ComparisonService,
     JobService,
 )

@@ -7,6 +7,7 @@ from typing import Protocol
 from starlette.types import ASGIApp
 
 from contracts.alignment import AlignmentService
+from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
 from contracts.jobs import JobService
@@ -31,6 +32,8 @@ class GatewayWiring(Protocol):
     def explanation(self) -> ExplanationService: ...
     @property
     def alignment(self) -> AlignmentService: ...
+    @property
+    def comparison(self) -> ComparisonService: ...
     @property
     def jobs(self) -> JobService: ...
     @property

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import alignment, attribution, data, explanation, governance, jobs, labels, model, training
+from contracts import alignment, attribution, comparison, data, explanation, governance, jobs, labels, model, training
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -29,6 +29,7 @@ PROTOCOLS = (
     model.ModelService,
     explanation.ExplanationService,
     alignment.AlignmentService,
+    comparison.ComparisonService,
     governance.GovernanceService,
     jobs.JobService,
 )
@@ -215,6 +216,9 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "alignment.pair": ({"comparison": "c_1", "ours": 0, "theirs": 1}, PAIR),
     "alignment.concept": ({"comparison": "c_1", "representation": 0, "concept": 2}, CONCEPT_DETAIL),
     "alignment.report": ({"comparison": "c_1", "format": "csv"}, Binary(b"a,b", "text/csv; charset=utf-8", None)),
+    "comparison.semantic_map": (
+        {"snapshot": "s_1", "layout": "pca"}, Binary(b"\x08safe", "application/vnd.xsys.arrays", SHA)
+    ),
     "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),

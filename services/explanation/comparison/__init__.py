@@ -1,0 +1,1 @@
+"""Snapshots as wholes: their maps, how alike they are, what drifted between two of them."""
