@@ -106,6 +106,7 @@ class World:
     model: Any = field(default_factory=Nothing)
     explanation: Any = field(default_factory=Nothing)
     alignment: Any = field(default_factory=Nothing)
+    comparison: Any = field(default_factory=Nothing)
     jobs: Any = field(default_factory=OneJob)
     xui: Any = None
 
