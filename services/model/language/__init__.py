@@ -1,0 +1,1 @@
+"""Language models: read from GGUF or safetensors, tokenised reproducibly, captured, generated from."""
