@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
+from contracts.audit import AuditRequest, BadPolicy
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
@@ -183,6 +184,16 @@ class JobService(Protocol):
     )
     def build_labels(self, caller: Caller, body: LabelRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Label the components of a snapshot by several scorers, and judge the labels on held-out samples."""
+        ...
+
+    @operation(
+        "POST",
+        "/audits",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownSnapshot, BadPolicy, BadTemplate, NoTextSide),
+    )
+    def audit(self, caller: Caller, body: AuditRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Judge a snapshot by a policy; the job's result is the audit."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from services.data.service import Data
     from services.explanation.alignments.service import Alignments
+    from services.explanation.audits.service import Audits
     from services.explanation.comparison.service import Comparisons
     from services.explanation.service import Explanation
     from services.model.service import Models
@@ -50,6 +51,7 @@ class Wiring:
     explanation: Explanation
     alignment: Alignments
     comparison: Comparisons
+    audit: Audits
     core: Jobs
     jobs: Pipelines
     governance: Governance
@@ -95,6 +97,9 @@ def build(settings: Settings) -> Wiring:
     from services.data.stages import stages as data_stages
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
+    from services.explanation.audits.plans import plan_audit
+    from services.explanation.audits.service import Audits
+    from services.explanation.audits.stages import audit_stages
     from services.explanation.comparison.service import Comparisons
     from services.explanation.concepts.discovery.registry import discovery
     from services.explanation.encoders.registry import EncoderCache, describe_encoder
@@ -117,7 +122,13 @@ def build(settings: Settings) -> Wiring:
     model = Models(database, blobs, settings, data=data)
     explanation = Explanation(database, blobs, settings, EncoderCache())
     registry = StageRegistry(
-        (*data_stages(data), *model_stages(model), *explanation_stages(explanation), *alignment_stages())
+        (
+            *data_stages(data),
+            *model_stages(model),
+            *explanation_stages(explanation),
+            *alignment_stages(),
+            *audit_stages(explanation.encoders_in_memory),
+        )
     )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
     planners = Planners(
@@ -133,6 +144,9 @@ def build(settings: Settings) -> Wiring:
         ),
         labels=lambda caller, body: plan_labels(
             body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
+        ),
+        audit=lambda caller, body: plan_audit(
+            body, caller=caller, explanation=explanation, models=model, registry=registry, numerics=numerics(settings)
         ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),
@@ -157,6 +171,7 @@ def build(settings: Settings) -> Wiring:
         explanation=explanation,
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
+        audit=Audits(explanation, model),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 
 from contracts.alignment import AlignmentService
+from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
@@ -29,6 +30,7 @@ HOMES: Mapping[type, Process] = {
     ExplanationService: Process.EXPLANATION,
     AlignmentService: Process.EXPLANATION,
     ComparisonService: Process.EXPLANATION,
+    AuditService: Process.EXPLANATION,
 }  # every other contract is answered by the gateway itself
 
 

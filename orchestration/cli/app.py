@@ -74,6 +74,7 @@ def register_commands() -> None:
         admin,
         alignment,
         attribution,
+        audits,
         datasets,
         demo,
         jobs,
@@ -85,7 +86,21 @@ def register_commands() -> None:
         train,
     )
 
-    nouns = (datasets, models, snapshots, labels, train, search, alignment, attribution, jobs, serve, admin, demo)
+    nouns = (
+        datasets,
+        models,
+        snapshots,
+        labels,
+        train,
+        search,
+        alignment,
+        attribution,
+        audits,
+        jobs,
+        serve,
+        admin,
+        demo,
+    )
     for module in nouns:
         module.attach(app)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from contracts.alignment import AlignmentService
+from contracts.audit import AuditService
 from contracts.base import Caller, Right
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
@@ -35,6 +36,7 @@ class Desk:
     governance: GovernanceService
     alignment: AlignmentService
     comparison: ComparisonService
+    audit: AuditService
     watch: Callable[[str], Iterator[Job]]
     worker: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
@@ -95,6 +97,7 @@ def local_desk() -> Desk:
         governance=wiring.governance,
         alignment=wiring.alignment,
         comparison=wiring.comparison,
+        audit=wiring.audit,
         watch=watch,
         worker=lambda: lent,
     )
@@ -129,5 +132,6 @@ def remote_desk(server: str, token: str) -> Desk:
         governance=remote(GovernanceService, client, credentials=credentials),
         alignment=remote(AlignmentService, client, credentials=credentials),
         comparison=remote(ComparisonService, client, credentials=credentials),
+        audit=remote(AuditService, client, credentials=credentials),
         watch=watch,
     )

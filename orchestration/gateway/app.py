@@ -62,6 +62,7 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
         wiring.explanation,
         wiring.alignment,
         wiring.comparison,
+        wiring.audit,
         wiring.jobs,
     )
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):

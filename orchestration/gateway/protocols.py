@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.alignment import AlignmentService
+from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
@@ -17,5 +18,6 @@ PROTOCOLS: tuple[type, ...] = (
     ExplanationService,
     AlignmentService,
     ComparisonService,
+    AuditService,
     JobService,
 )

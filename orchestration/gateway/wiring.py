@@ -7,6 +7,7 @@ from typing import Protocol
 from starlette.types import ASGIApp
 
 from contracts.alignment import AlignmentService
+from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
 from contracts.explanation import ExplanationService
@@ -34,6 +35,8 @@ class GatewayWiring(Protocol):
     def alignment(self) -> AlignmentService: ...
     @property
     def comparison(self) -> ComparisonService: ...
+    @property
+    def audit(self) -> AuditService: ...
     @property
     def jobs(self) -> JobService: ...
     @property

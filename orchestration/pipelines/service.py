@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from contracts.alignment import ComparisonRequest
+from contracts.audit import AuditRequest
 from contracts.base import Caller, Contract, Page
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
@@ -31,6 +32,7 @@ class Planners:
     model: Callable[[Caller, ModelRegistration], JobPlan]
     training: Callable[[Caller, TrainingRequest], JobPlan]
     labels: Callable[[Caller, LabelRequest], JobPlan]
+    audit: Callable[[Caller, AuditRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -80,6 +82,10 @@ class Pipelines:
     def build_labels(self, caller: Caller, body: LabelRequest, idempotency_key: str | None = None) -> Job:
         """Label the components of a snapshot by several scorers, and judge the labels on held-out samples."""
         return self._submit(caller, body, idempotency_key, self._planners.labels(caller, body))
+
+    def audit(self, caller: Caller, body: AuditRequest, idempotency_key: str | None = None) -> Job:
+        """Judge a snapshot by a policy; the job's result is the audit."""
+        return self._submit(caller, body, idempotency_key, self._planners.audit(caller, body))
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

@@ -10,6 +10,7 @@ from contracts.errors import WrongWeights
 from contracts.model import Layer, Model, ModelRef, ModelRegistration, Precision
 from services.kit.keys import sha256_of, sha256_of_file
 from services.kit.stages import StageFunction, Work
+from services.model.audits import audit_stages
 from services.model.features import collect_features
 from services.model.repository import add_model
 from services.model.service import Models
@@ -29,6 +30,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
         StageFunction("train-epoch", 1, lambda work: train_epoch(work, models)),
         StageFunction("register-trained", 1, lambda work: register_trained(work, models, publish_model)),
+        *audit_stages(models),
     )
 
 

@@ -16,7 +16,19 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from contracts import alignment, attribution, comparison, data, explanation, governance, jobs, labels, model, training
+from contracts import (
+    alignment,
+    attribution,
+    audit,
+    comparison,
+    data,
+    explanation,
+    governance,
+    jobs,
+    labels,
+    model,
+    training,
+)
 from contracts.base import Binary, Caller, Page, Right, operations_of
 from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest, Unauthenticated, Unavailable, UnknownJob
 from orchestration.gateway.internal import internal_app, service_credentials
@@ -30,6 +42,7 @@ PROTOCOLS = (
     explanation.ExplanationService,
     alignment.AlignmentService,
     comparison.ComparisonService,
+    audit.AuditService,
     governance.GovernanceService,
     jobs.JobService,
 )
@@ -154,6 +167,33 @@ PAIR = alignment.PairReport(
 CONCEPT_DETAIL = alignment.ConceptDetail(
     comparison="c_1", representation=REPRESENTATION, concept=CONCEPT, partners={1: MATCH}
 )
+AUDIT_ID = "a_0123456789abcdef"
+POLICY = audit.AuditPolicy(classes={"a/b c": audit.ClassPolicy(valid=["a cat"], spurious=["a tag"], output=2)})
+SIGN_OFF = audit.SignOff(number=2, user="u", verdict="rejected", note="no — ½", signed_at=NOW)
+AUDIT = audit.Audit(
+    id=AUDIT_ID, snapshot="s_1", snapshot_name="first", model="m_1", dataset="d_1", encoder="e", policy=POLICY,
+    policy_sha256=SHA, layers=["blocks.1"], templates=["{}"], passed=False,
+    checks=[audit.AuditCheck(
+        readout="a/b c", layer="blocks.1", rule="spurious", components=1, share=0.1, limit=0.05, passed=False
+    )],
+    readouts=[audit.ReadoutLayer(readout="a/b c", output=2, layer="blocks.1", samples=3, verdicts=[
+        audit.VerdictShare(verdict="spurious", components=1, share=1 / 3)
+    ])],
+    findings=[audit.AuditFinding(
+        readout="a/b c", layer="blocks.1", index=3, sign=-1, verdict="mixed", share=1 / 3, relevance=-2.0, effect=None,
+        clarity=0.5, clarity_z=None, n_valid=30, distinct=7, examples=[EXAMPLE],
+        tests=[audit.ConceptTest(concept="a tag", kind="spurious", alignment=0.1, z=4.5, p=1e-6, q=0.01)],
+    )],
+    calibration=audit.AuditCalibration(
+        tests=9, background=1000, pool=5000, smallest_p=2e-4, resolution_limited=False, needed=1
+    ),
+    lineage="l", created_at=NOW, sign_offs=[SIGN_OFF],
+)  # fmt: skip
+AUDIT_SUMMARY = audit.AuditSummary(
+    id=AUDIT_ID, snapshot="s_1", snapshot_name="first", model="m_1", passed=True, classes=1, violations=0, flagged=0,
+    policy_sha256=SHA, created_at=NOW,
+)  # fmt: skip
+AUDIT_POINT = audit.AuditPoint(layer="blocks.1", index=3, sign=-1, valid=None, spurious=0.1, share=0.0, verdict="idle")
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
     "data.dataset": ({"dataset": "my photos"}, DATASET),
@@ -219,6 +259,20 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "comparison.semantic_map": (
         {"snapshot": "s_1", "layout": "pca"}, Binary(b"\x08safe", "application/vnd.xsys.arrays", SHA)
     ),
+    "audit.audits": ({"limit": 3}, Page(items=[AUDIT_SUMMARY])),
+    "audit.audit": ({"audit": AUDIT_ID}, AUDIT),
+    "audit.audit_points": (
+        {"audit": AUDIT_ID, "readout": "a b%2e"},
+        audit.AuditPoints(audit=AUDIT_ID, readout="a b%2e", components=1, points=[AUDIT_POINT]),
+    ),
+    "audit.sign_off": (
+        {"audit": AUDIT_ID, "body": audit.SignOffRequest(verdict="rejected", note="no — ½")}, SIGN_OFF
+    ),
+    "audit.audit_report": (
+        {"audit": AUDIT_ID, "format": "junit"}, Binary(b"<x/>", "application/xml; charset=utf-8", None)
+    ),
+    "audit.audit_policy": ({"snapshot": "s_1"}, audit.PolicyDraft(snapshot="s_1", yaml="version: 1")),
+    "jobs.audit": ({"body": audit.AuditRequest(snapshot="s_1", policy=POLICY)}, JOB),
     "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),

@@ -1,0 +1,88 @@
+"""Offline work of audits: the tests of components against concepts, and the verdicts."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from contracts.errors import EncoderMismatch
+from contracts.explanation import Encoder
+from services.explanation.audits.alignment import Calibrator, align, of_components, strongest, tested
+from services.explanation.audits.publish import publish_audit_part
+from services.explanation.audits.verdicts import discoveries_needed
+from services.explanation.encoders.port import EncoderPort
+from services.explanation.encoders.registry import EncoderCache
+from services.explanation.semantics.queries import (
+    TEMPLATES,
+    background_names,
+    remembering,
+    template_nulls,
+    text_directions,
+)
+from services.kit.stages import StageFunction, Work
+
+BACKGROUND = 1000
+
+
+def audit_stages(encoders: EncoderCache) -> tuple[StageFunction, ...]:
+    """The stages of audits that this service runs; pictures and relevance come from the model service."""
+    return (
+        StageFunction("audit-concepts", 1, lambda work: align_concepts(work, encoders)),
+        StageFunction("audit", 1, publish_audit_part),
+    )
+
+
+def align_concepts(work: Work, encoders: EncoderCache) -> None:
+    """Test every component of all layers against every concept, as one family."""
+    spec = cast(dict[str, Any], work.spec)
+    nulls = work.arrays("nulls")
+    concepts, background = _directions(spec, nulls, encoders)
+    calibrator = Calibrator(nulls[f"bank/{int(nulls['sizes'][-1])}"], background)
+    vectors = {name: work.arrays(f"vectors/{name}") for name in spec["layers"]}
+    aligned = []
+    for name in spec["layers"]:
+        aligned.append(align(vectors[name]["row_vectors"], concepts, calibrator))
+        work.advance(0)
+    found = tested(aligned)
+    for name, layer, p, q in zip(spec["layers"], aligned, found.p, found.q, strict=True):
+        owners = vectors[name]["row_component"].astype(np.int64)
+        best = strongest(layer.z, owners, len(vectors[name]["state"]))
+        arrays = {"alignment": layer.alignment, "z": layer.z, "p": p, "q": q}
+        work.emit_arrays(
+            f"tests/{name}", {role: of_components(values, best) for role, values in arrays.items()}, {"layer": name}
+        )
+    needed = discoveries_needed(found.smallest_p, found.tests, float(spec["fdr"]))
+    work.emit_record(
+        "calibration",
+        {
+            "tests": found.tests, "background": len(background), "pool": sum(len(layer.pool) for layer in aligned),
+            "smallest_p": found.smallest_p, "resolution_limited": needed > 1, "needed": needed,
+        },
+    )  # fmt: skip
+    work.advance(1)
+
+
+def _directions(
+    spec: dict[str, Any], nulls: dict[str, np.ndarray], encoders: EncoderCache
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of concepts [Q, d] and of the background [B, d], through the same templates and null."""
+    encoder = Encoder.model_validate(spec["encoder"])
+    port = encoders.get(encoder.name)
+    if port.fingerprint != encoder.fingerprint:
+        raise EncoderMismatch(f"{encoder.name} here is not the one that the snapshot was built with", field="snapshot")
+    templates, names = tuple(spec["templates"]), list(spec["background"])
+    encode = remembering(port.encode_texts)
+    usual = templates == TEMPLATES and "template_nulls" in nulls
+    null = nulls["template_nulls"] if usual else _nulls(port, encode, templates)
+    if usual and not names and "text/directions" in nulls:
+        background = nulls["text/directions"]
+    else:
+        names = names or background_names(BACKGROUND)
+        background = text_directions(encode, names, templates=templates, nulls=null)
+    return text_directions(encode, spec["concepts"], templates=templates, nulls=null), background
+
+
+def _nulls(port: EncoderPort, encode: Any, templates: tuple[str, ...]) -> np.ndarray:
+    names = background_names(BACKGROUND) if port.null == "centroid" else []
+    return template_nulls(encode, templates, null=port.null, background=names)
