@@ -24,6 +24,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the audits of the workspace, newest first
+         * @description List the audits of the workspace, newest first
+         */
+        get: operations["audit_audits"];
+        put?: never;
+        /**
+         * Judge a snapshot by a policy; the job's result is the audit
+         * @description Judge a snapshot by a policy; the job's result is the audit
+         */
+        post: operations["jobs_audit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audits/{audit}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one audit: its policy, the limits that hold and those that do not, and the flagged components
+         * @description Show one audit: its policy, the limits that hold and those that do not, and the flagged components
+         */
+        get: operations["audit_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audits/{audit}/points/{readout}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show where all components lie between valid and spurious concepts of a class
+         * @description Show where all components lie between valid and spurious concepts of a class
+         */
+        get: operations["audit_audit_points"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audits/{audit}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export an audit as one HTML page with example pictures, or as JUnit XML for a build
+         * @description Export an audit as one HTML page with example pictures, or as JUnit XML for a build
+         */
+        get: operations["audit_audit_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audits/{audit}/sign-offs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept or reject an audit by name; earlier decisions stay
+         * @description Accept or reject an audit by name; earlier decisions stay
+         */
+        post: operations["audit_sign_off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/comparisons": {
         parameters: {
             query?: never;
@@ -720,6 +824,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshots/{snapshot}/audit-policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Write a commented policy for the classes of a snapshot's model
+         * @description Write a commented policy for the classes of a snapshot's model
+         */
+        get: operations["audit_audit_policy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/snapshots/{snapshot}/check": {
         parameters: {
             query?: never;
@@ -1144,6 +1268,354 @@ export interface components {
             fallback: "error" | "gradient";
         };
         /**
+         * Audit
+         * @description A finished audit; immutable but for the sign-offs that are added to it.
+         */
+        Audit: {
+            /**
+             * Id
+             * @description id of an audit
+             */
+            id: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Snapshot Name */
+            snapshot_name: string;
+            /** Model */
+            model: string;
+            /** Dataset */
+            dataset: string;
+            /** Encoder */
+            encoder: string;
+            policy: components["schemas"]["AuditPolicy"];
+            /** Policy Sha256 */
+            policy_sha256: string;
+            /** Layers */
+            layers: string[];
+            /** Templates */
+            templates: string[];
+            /** Passed */
+            passed: boolean;
+            /** Checks */
+            checks: components["schemas"]["AuditCheck"][];
+            /** Readouts */
+            readouts: components["schemas"]["ReadoutLayer"][];
+            /** Findings */
+            findings: components["schemas"]["AuditFinding"][];
+            calibration: components["schemas"]["AuditCalibration"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Sign Offs
+             * @default []
+             */
+            sign_offs: components["schemas"]["SignOff"][];
+        };
+        /**
+         * AuditCalibration
+         * @description How the tests were calibrated. `resolution_limited`: a lone discovery could not have reached the rate.
+         *
+         *     `needed` is how many discoveries at the smallest attainable p reach it together.
+         */
+        AuditCalibration: {
+            /** Tests */
+            tests: number;
+            /** Background */
+            background: number;
+            /** Pool */
+            pool: number;
+            /** Smallest P */
+            smallest_p: number;
+            /** Resolution Limited */
+            resolution_limited: boolean;
+            /** Needed */
+            needed: number;
+        };
+        /**
+         * AuditCheck
+         * @description One limit of the policy, held against what was found.
+         */
+        AuditCheck: {
+            /**
+             * Readout
+             * @description class of the model, as in the policy
+             */
+            readout: string;
+            /** Layer */
+            layer: string;
+            /**
+             * Rule
+             * @enum {string}
+             */
+            rule: "forbidden" | "spurious" | "mixed" | "valid" | "unexpected" | "idle" | "unclear" | "insufficient_evidence";
+            /** Components */
+            components: number;
+            /** Share */
+            share: number;
+            /** Limit */
+            limit: number;
+            /** Passed */
+            passed: boolean;
+        };
+        /**
+         * AuditFinding
+         * @description A component that is flagged, or that carries much relevance. `share` is |relevance| over the layer's sum of it.
+         *
+         *     `relevance` and `effect` are means over the class's pictures; `effect` says by how much the score falls when the
+         *     component is set to zero (both signs of a signed unit at once), None where it was not computed. `distinct` counts
+         *     distinct example pictures. `tests` has the concepts that reached the false-discovery rate, and the nearest.
+         */
+        AuditFinding: {
+            /**
+             * Readout
+             * @description class of the model, as in the policy
+             */
+            readout: string;
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "forbidden" | "spurious" | "mixed" | "valid" | "unexpected" | "idle" | "unclear" | "insufficient_evidence";
+            /** Share */
+            share: number;
+            /** Relevance */
+            relevance: number;
+            /** Effect */
+            effect: number | null;
+            /** Clarity */
+            clarity: number | null;
+            /** Clarity Z */
+            clarity_z: number | null;
+            /** N Valid */
+            n_valid: number;
+            /** Distinct */
+            distinct: number;
+            /** Tests */
+            tests: components["schemas"]["ConceptTest"][];
+            /** Examples */
+            examples: components["schemas"]["Example"][];
+        };
+        /**
+         * AuditLimits
+         * @description Largest share of a class's relevance in a layer that components of a verdict may carry; None: no limit.
+         */
+        AuditLimits: {
+            /**
+             * Forbidden
+             * @default 0
+             */
+            forbidden: number | null;
+            /**
+             * Spurious
+             * @default 0.05
+             */
+            spurious: number | null;
+            /** Mixed */
+            mixed?: number | null;
+            /** Unexpected */
+            unexpected?: number | null;
+            /** Unclear */
+            unclear?: number | null;
+            /** Insufficient Evidence */
+            insufficient_evidence?: number | null;
+        };
+        /**
+         * AuditPoint
+         * @description A component in the plane of its best valid and its best spurious (or forbidden) alignment; None: none given.
+         */
+        AuditPoint: {
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /** Valid */
+            valid: number | null;
+            /** Spurious */
+            spurious: number | null;
+            /** Share */
+            share: number;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "forbidden" | "spurious" | "mixed" | "valid" | "unexpected" | "idle" | "unclear" | "insufficient_evidence";
+        };
+        /**
+         * AuditPoints
+         * @description All judged components for one class, largest share of relevance first; at most 5,000.
+         */
+        AuditPoints: {
+            /**
+             * Audit
+             * @description id of an audit
+             */
+            audit: string;
+            /**
+             * Readout
+             * @description class of the model, as in the policy
+             */
+            readout: string;
+            /** Components */
+            components: number;
+            /** Points */
+            points: components["schemas"]["AuditPoint"][];
+        };
+        /**
+         * AuditPolicy
+         * @description What a model may rest on, and how strictly it is judged.
+         *
+         *     `forbidden` holds for every class. `fdr` is the false-discovery rate over all pairs of component and concept.
+         *     `min_clarity_z`: below it a component is `unclear` and is not judged by concepts. `min_examples` counts distinct
+         *     pictures: those of one group, and copies, count once. Relevance is measured on up to `samples` pictures that the
+         *     model assigns to the class (`over: predicted`) or that bear its label, of the first `pool` pictures.
+         *     `background`: names of unrelated things that fit the domain; without them names of ImageNet are taken.
+         */
+        AuditPolicy: {
+            /**
+             * Version
+             * @default 1
+             * @constant
+             */
+            version: 1;
+            /** Classes */
+            classes: {
+                [key: string]: components["schemas"]["ClassPolicy"];
+            };
+            /**
+             * Forbidden
+             * @default []
+             */
+            forbidden: string[];
+            /** Layers */
+            layers?: string[] | null;
+            /**
+             * @default {
+             *       "forbidden": 0,
+             *       "spurious": 0.05
+             *     }
+             */
+            limits: components["schemas"]["AuditLimits"];
+            /**
+             * Fdr
+             * @default 0.05
+             */
+            fdr: number;
+            /** Min Clarity Z */
+            min_clarity_z?: number | null;
+            /**
+             * Min Examples
+             * @default 5
+             */
+            min_examples: number;
+            /**
+             * Unexpected Share
+             * @default 0.01
+             */
+            unexpected_share: number;
+            /**
+             * Over
+             * @default predicted
+             * @enum {string}
+             */
+            over: "predicted" | "labelled";
+            /**
+             * Samples
+             * @default 64
+             */
+            samples: number;
+            /**
+             * Pool
+             * @default 2048
+             */
+            pool: number;
+            /**
+             * Rule
+             * @default activation_x_gradient
+             */
+            rule: string;
+            /**
+             * Ablate
+             * @description components a class and layer to ablate
+             * @default 32
+             */
+            ablate: number;
+            /** Templates */
+            templates?: string[] | null;
+            /** Background */
+            background?: string[] | null;
+        };
+        /**
+         * AuditRequest
+         * @description Judge a published snapshot by a policy: as an object, or as YAML text whose lines a refusal can name.
+         */
+        AuditRequest: {
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+            policy?: components["schemas"]["AuditPolicy"] | null;
+            /** Yaml */
+            yaml?: string | null;
+        };
+        /**
+         * AuditSummary
+         * @description A finished audit in a list.
+         */
+        AuditSummary: {
+            /**
+             * Id
+             * @description id of an audit
+             */
+            id: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Snapshot Name */
+            snapshot_name: string;
+            /** Model */
+            model: string;
+            /** Passed */
+            passed: boolean;
+            /** Classes */
+            classes: number;
+            /** Violations */
+            violations: number;
+            /** Flagged */
+            flagged: number;
+            /** Policy Sha256 */
+            policy_sha256: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Sign Offs
+             * @default []
+             */
+            sign_offs: components["schemas"]["SignOff"][];
+        };
+        /**
          * Box
          * @description A rectangle in pixels of the source picture; right and bottom are exclusive.
          */
@@ -1156,6 +1628,33 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * ClassPolicy
+         * @description What one class may rest on. Without `output` the class is found by its name among the model's outputs.
+         *
+         *     `label` is the dataset's name of the class where it has another one; it counts for `over: labelled` only.
+         */
+        ClassPolicy: {
+            /**
+             * Valid
+             * @default []
+             */
+            valid: string[];
+            /**
+             * Spurious
+             * @default []
+             */
+            spurious: string[];
+            /**
+             * Forbidden
+             * @default []
+             */
+            forbidden: string[];
+            /** Output */
+            output?: number | null;
+            /** Label */
+            label?: string | null;
         };
         /**
          * ClassScore
@@ -1563,6 +2062,29 @@ export interface components {
              * @default false
              */
             divided: boolean;
+        };
+        /**
+         * ConceptTest
+         * @description One component against one concept. `alignment` is the cosine; `q` the smallest false-discovery rate to flag it.
+         *
+         *     `z` compares with what unrelated names reach, and `p` is the share of all such values that reach it.
+         */
+        ConceptTest: {
+            /** Concept */
+            concept: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "valid" | "spurious" | "forbidden";
+            /** Alignment */
+            alignment: number;
+            /** Z */
+            z: number;
+            /** P */
+            p: number;
+            /** Q */
+            q: number;
         };
         /**
          * Curve
@@ -2301,6 +2823,13 @@ export interface components {
             /** Next */
             next?: string | null;
         };
+        /** Page[AuditSummary] */
+        Page_AuditSummary_: {
+            /** Items */
+            items: components["schemas"]["AuditSummary"][];
+            /** Next */
+            next?: string | null;
+        };
         /** Page[Comparison] */
         Page_Comparison_: {
             /** Items */
@@ -2481,6 +3010,16 @@ export interface components {
             seed: number;
         };
         /**
+         * PolicyDraft
+         * @description A commented policy to start from, as YAML text.
+         */
+        PolicyDraft: {
+            /** Snapshot */
+            snapshot: string;
+            /** Yaml */
+            yaml: string;
+        };
+        /**
          * Precision
          * @enum {string}
          */
@@ -2588,6 +3127,25 @@ export interface components {
             conservation_gap?: number | null;
             /** Forward Change */
             forward_change?: number | null;
+        };
+        /**
+         * ReadoutLayer
+         * @description A class in a layer: relevance over `samples` pictures, by verdict.
+         */
+        ReadoutLayer: {
+            /**
+             * Readout
+             * @description class of the model, as in the policy
+             */
+            readout: string;
+            /** Output */
+            output: number;
+            /** Layer */
+            layer: string;
+            /** Samples */
+            samples: number;
+            /** Verdicts */
+            verdicts: components["schemas"]["VerdictShare"][];
         };
         /**
          * RejectedFile
@@ -2940,6 +3498,44 @@ export interface components {
             layers: string[];
         };
         /**
+         * SignOff
+         * @description What a person decided about an audit. It is added to and never changed.
+         */
+        SignOff: {
+            /** Number */
+            number: number;
+            /** User */
+            user: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "accepted" | "rejected";
+            /** Note */
+            note: string;
+            /**
+             * Signed At
+             * Format: date-time
+             */
+            signed_at: string;
+        };
+        /**
+         * SignOffRequest
+         * @description Accept or reject an audit's result, for the record.
+         */
+        SignOffRequest: {
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "accepted" | "rejected";
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /**
          * Snapshot
          * @description Everything computed for (model, dataset, layers, encoder, parameters); immutable.
          */
@@ -3268,6 +3864,21 @@ export interface components {
             upload: string;
         };
         /**
+         * VerdictShare
+         * @description How many components of a layer have a verdict for a class, and the share of relevance that they carry.
+         */
+        VerdictShare: {
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "forbidden" | "spurious" | "mixed" | "valid" | "unexpected" | "idle" | "unclear" | "insufficient_evidence";
+            /** Components */
+            components: number;
+            /** Share */
+            share: number;
+        };
+        /**
          * VocabularyFigures
          * @description Which names were to choose from; `merged` duplicates were dropped.
          */
@@ -3335,6 +3946,576 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_audits: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditSummary_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_audit: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuditRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BadPolicy, BadTemplate, InvalidRequest, NoTextSide */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_audit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of an audit */
+                audit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Audit"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_audit_points: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of an audit */
+                audit: string;
+                /** @description class of the model, as in the policy */
+                readout: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPoints"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit, UnknownReadout */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_audit_report: {
+        parameters: {
+            query?: {
+                format?: "html" | "junit";
+            };
+            header?: never;
+            path: {
+                /** @description id of an audit */
+                audit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_sign_off: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of an audit */
+                audit: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignOffRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOff"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6748,6 +7929,92 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Snapshot"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    audit_audit_policy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyDraft"];
                 };
             };
             /** @description Unauthenticated */
