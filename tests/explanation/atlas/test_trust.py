@@ -120,7 +120,7 @@ def test_an_honest_alignment_is_far_above_controls_that_stay_at_chance(judged):
     rows = report.summary()
     assert rows["translator"]["auroc"] > 0.85
     assert rows["shuffled"]["auroc"] == pytest.approx(0.5, abs=0.02)
-    assert rows["shuffled"]["ap"] == pytest.approx(rows["base"]["ap"], abs=0.02)
+    assert rows["shuffled"]["ap"] == pytest.approx(rows["base"]["ap"], abs=0.05)
     assert rows["length"]["auroc"] < rows["translator"]["auroc"] - 0.2
     odd = np.arange(40) % 2 == 1
     assert report.controls["lexical"].auroc[odd].mean() > 0.95
