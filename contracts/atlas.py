@@ -6,13 +6,6 @@ from contracts.errors import XsysError
 
 
 # --- refusals -----------------------------------------------------------------------------------
-class NonFiniteActivation(XsysError):
-    """A NaN or an infinity in one window spoils every sum after it."""
-
-    status = 422
-    remedy = "Drop sink tokens before storing float16, or capture this side again in float32."
-
-
 class NoTokens(XsysError):
     status = 422
     remedy = "Nothing was left after dropping the first position and sink tokens; use longer windows."
@@ -28,13 +21,6 @@ class WindowMismatch(XsysError):
 class TooFewPositives(XsysError):
     status = 422
     remedy = "Use more windows, or take a latent that fires more often."
-
-
-class InsufficientEvidence(XsysError):
-    """Fewer than 20 training or 10 test positives: a figure would be noise."""
-
-    status = 422
-    remedy = "Use more windows; what has too few positives is counted and never averaged."
 
 
 class NoMatchingConcept(XsysError):

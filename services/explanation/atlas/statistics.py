@@ -9,7 +9,8 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import NonFiniteActivation, NoTokens, WidthMismatch, WindowMismatch
+from contracts.atlas import NoTokens, WidthMismatch, WindowMismatch
+from contracts.errors import NonFiniteActivation
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.floating]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import InsufficientEvidence, WindowMismatch
+from contracts.atlas import WindowMismatch
+from contracts.errors import InsufficientEvidence
 from services.explanation.atlas.scores import (
     BINS,
     DRAWS,

@@ -5,14 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from contracts.atlas import (
-    NonFiniteActivation,
-    NoTokens,
-    TooFewPositives,
-    UnknownTranslator,
-    WidthMismatch,
-    WindowMismatch,
-)
+from contracts.atlas import NoTokens, TooFewPositives, UnknownTranslator, WidthMismatch, WindowMismatch
+from contracts.errors import NonFiniteActivation
 from services.explanation.atlas.nonlinear import affine_pad, knn, relative
 from services.explanation.atlas.statistics import Origin, PairStatistics, collect, prefixes
 from services.explanation.atlas.translators import (

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from contracts.atlas import InsufficientEvidence, NoMatchingConcept, TooFewPositives, WindowMismatch
+from contracts.atlas import NoMatchingConcept, TooFewPositives, WindowMismatch
+from contracts.errors import InsufficientEvidence
 from services.explanation.atlas.retrieval import (
     agreement,
     concepts_of,

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: training on two cores, checkpoints, figures, and exchange with SAELens."""
