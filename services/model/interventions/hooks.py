@@ -95,9 +95,7 @@ class Steering:
             )
         width = next(len(step.direction) for step in slots[0].rows if step is not None)
         if h.shape[axis] != width:
-            raise WidthMismatch(
-                f"{name} puts out {h.shape[axis]} components, not {width}", field="target"
-            )
+            raise WidthMismatch(f"{name} puts out {h.shape[axis]} components, not {width}", field="target")
         changed = h
         for slot in slots:
             changed = steer(
