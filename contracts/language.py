@@ -36,3 +36,17 @@ class ImplausiblePerplexity(XsysError):
 
     status = 422
     remedy = "Convert the model again; for a model not meant for English raise `perplexity_limit` in its config."
+
+
+class NoTokens(XsysError):
+    """A window of which nothing is left once the prefix and sink tokens are dropped has no activation."""
+
+    status = 422
+    remedy = "Leave this window out, or make windows longer; `window` is its index."
+
+
+class PromptTooLong(XsysError):
+    """Nothing was generated: the model has learned no position beyond its context."""
+
+    status = 422
+    remedy = "Shorten the prompt or ask for fewer tokens, so that `needed` is at most `limit`."
