@@ -7,12 +7,14 @@ database and a data folder of its own. The cost of a part is measured with parts
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import torch
 from pydantic import SecretStr
 
 from benchmarks.campaign import ME, WIRING, plan
@@ -28,7 +30,8 @@ from orchestration.jobs.supervisor import Supervisor
 from services.kit.settings import Settings
 
 NAME, ARCHITECTURE = "lite0", "timm:tf_efficientnet_lite0"
-SHARD = 24
+SHARD, WARM_SHARD = 24, 12
+SECONDS = 3.0
 
 
 def settings_in(folder: Path, postgresql: PostgreSql, redis: Redis) -> Settings:
@@ -53,16 +56,43 @@ def snapshot_rate(settings: Settings, *, workers: int, crops: int) -> float:
     with ExitStack() as stack:
         for number in range(workers):
             stack.enter_context(Supervisor(settings, reaps=number == 0))
-        source = DemoSource(crops=crops)
-        ended(wiring.jobs, me, wiring.jobs.register_dataset(me, DatasetRegistration(name="demo", source=source)))
         ended(wiring.jobs, me, wiring.jobs.register_model(me, ModelRegistration(name=NAME, architecture=ARCHITECTURE)))
-        request = SnapshotRequest(model=NAME, dataset="demo", layers=["conv_head"], name="s", shard=SHARD)
-        job = ended(wiring.jobs, me, wiring.jobs.build_snapshot(me, request))
+        for dataset, size, shard in (("warm", 8 * WARM_SHARD, WARM_SHARD), ("demo", crops, SHARD)):
+            source = DemoSource(crops=size, seed=size)
+            ended(wiring.jobs, me, wiring.jobs.register_dataset(me, DatasetRegistration(name=dataset, source=source)))
+            request = SnapshotRequest(model=NAME, dataset=dataset, layers=["conv_head"], name=dataset, shard=shard)
+            job = ended(wiring.jobs, me, wiring.jobs.build_snapshot(me, request))
     wiring.close()
     if job.started_at is None or job.ended_at is None:
         raise SystemExit("the job has no times")
     stage = next(stage for stage in job.stages if stage.name == "activations")
     return stage.rate or crops / (job.ended_at - job.started_at).total_seconds()
+
+
+def products(seconds: float, done: multiprocessing.Queue[int]) -> None:
+    """Multiply matrices with one thread for so long, and say how many."""
+    torch.set_num_threads(1)
+    matrix = torch.randn(768, 768)
+    until, count = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        matrix @ matrix
+        count += 1
+    done.put(count)
+
+
+def ceiling() -> float:
+    """What two processes of this machine do, over one of them, with nothing in common: no build can scale better."""
+    context = multiprocessing.get_context("spawn")
+    totals = []
+    for workers in (1, 2):
+        done: multiprocessing.Queue[int] = context.Queue()
+        processes = [context.Process(target=products, args=(SECONDS, done)) for _ in range(workers)]
+        for process in processes:
+            process.start()
+        totals.append(sum(done.get() for _ in processes))
+        for process in processes:
+            process.join()
+    return totals[1] / totals[0]
 
 
 def milliseconds_a_part(settings: Settings, *, parts: int) -> float:
@@ -99,6 +129,8 @@ def main() -> int:
                     snapshot_rate(settings_in(place, postgresql, redis), workers=workers, crops=crops)
                 )
         one, two = (sorted(rates[workers])[repeats // 2] for workers in (1, 2))
+        most = ceiling()
+    report.line(metric="scaling.ceiling", value=most, unit="x", goal="as measured", ok=True, n=1)
     report.line(
         metric="scaling.activations_1_to_2_workers", value=two, unit="pictures/s", goal=">= 1.7 x one worker",
         ok=two >= 1.7 * one, peer="one worker", peer_value=one, ratio=two / one, n=repeats,
