@@ -18,6 +18,7 @@ NAMES = (
     "attribution",
     "batching",
     "scaling",
+    "scale_out",
     "gateway",
     "faults",
     "attribution_metrics",

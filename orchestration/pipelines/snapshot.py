@@ -19,6 +19,7 @@ RANDOM_SETS = 2000
 BACKGROUND = 1000
 LOWEST = 10
 ENCODE_BATCH = 32
+SPAN = 32  # shards that one part collects; a dataset of no more is collected in one go
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class SnapshotPlanner:
         self.shards = shards_of(dataset.ref.n, request.shard)
         self.manifest = dataset.lineage
         self.activation_keys: dict[str, dict[str, str]] = {}
+        self.partial_keys: dict[str, dict[str, str]] = {}
         self.embedding_keys: dict[str, str] = {}
         self.published: dict[str, str] = {}
 
@@ -77,6 +79,7 @@ class SnapshotPlanner:
         """Plan all stages, in the order in which they run."""
         stages = (
             self._activations(),
+            *self._partials(),
             self._examples(),
             self._embeddings(),
             self._nulls(),
@@ -123,12 +126,36 @@ class SnapshotPlanner:
             parts.append(PartPlan(spec, {"manifest": self.manifest}, keys, units=shard.units))
         return StagePlan("activations", tuple(parts), unit="pictures", title="run the model")
 
-    def _examples(self) -> StagePlan:
-        params: Params = {"k": self.request.k, "n_bottom": LOWEST, "max_per_group": self.request.max_per_group}
+    @property
+    def _wanted(self) -> Params:
+        return {"k": self.request.k, "n_bottom": LOWEST, "max_per_group": self.request.max_per_group}
+
+    def _pieces(self, layer: Layer, shards: Sequence[Shard]) -> dict[str, str]:
+        return {f"shard/{shard.role}": self.activation_keys[shard.role][layer.name] for shard in shards}
+
+    def _partials(self) -> tuple[StagePlan, ...]:
+        """Many shards are collected in spans first, so that the workers share that work too."""
+        if len(self.shards) <= SPAN:
+            return ()
         parts = []
         for layer in self.layers:
-            pieces = {f"shard/{shard.role}": self.activation_keys[shard.role][layer.name] for shard in self.shards}
-            inputs = {"manifest": self.manifest, **pieces}
+            keys = self.partial_keys.setdefault(layer.name, {})
+            for number, first in enumerate(range(0, len(self.shards), SPAN)):
+                shards = self.shards[first : first + SPAN]
+                inputs = {"manifest": self.manifest, **self._pieces(layer, shards)}
+                span: Params = {"start": shards[0].start, "n": self.dataset.ref.n}
+                key = self._key("partials", list(inputs.values()), {"layer": layer.name, **span, **self._wanted})
+                keys[f"partial/{number:05d}"] = key
+                spec: Params = {"layer": layer.model_dump(mode="json"), **span, **self._wanted}
+                parts.append(PartPlan(spec, inputs, {"partial": key}))
+        return (StagePlan("partials", tuple(parts), unit="spans", title="collect spans"),)
+
+    def _examples(self) -> StagePlan:
+        params = self._wanted
+        parts = []
+        for layer in self.layers:
+            partials = self.partial_keys.get(layer.name, {})
+            inputs = {"manifest": self.manifest, **self._pieces(layer, self.shards), **partials}
             outputs = {
                 name: self._key("examples", list(inputs.values()), {"layer": layer.name, **params}, name)
                 for name in ("examples", "columns")

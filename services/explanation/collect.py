@@ -2,81 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.model import Layer
+from services.explanation.partials import (
+    Sides,
+    collection_for,
+    group_numbers,
+    merge_spans,
+    numbered,
+    over_shards,
+    shards_in,
+)
 from services.explanation.semantics.examples import EMPTY, Spread, TopK, evidence
-from services.kit.arrays import ArrayWriter, load_arrays, load_columns
+from services.kit.arrays import ArrayWriter, load_columns
 from services.kit.stages import Work
 
 BLOCK = 64
 BINS = 32
 
 
-@dataclass(frozen=True)
-class Sides:
-    """The examples of every component of a layer; a signed layer has its negative sides behind the positive ones."""
-
-    top: TopK
-    bottom: TopK
-    sign: int
-
-
 def collect(work: Work) -> None:
     """Find the examples of one layer."""
     layer = Layer.model_validate(work.spec["layer"])
-    k, lowest, n = (int(work.spec[name]) for name in ("k", "n_bottom", "n"))  # type: ignore[arg-type]
-    shards = [work.path(role) for role in sorted(work.inputs) if role.startswith("shard/")]
-    limit = None if work.spec["max_per_group"] is None else int(work.spec["max_per_group"])  # type: ignore[arg-type]
-    groups = None if limit is None else group_numbers(work, n)
-    sides = _sides(layer, min(k, n), min(lowest, n), placed="positions" in _names(shards[0]), groups=groups, most=limit)
-    spread = _first_pass(work, shards, layer, sides)
-    histogram, edges = _second_pass(work, shards, layer, spread, n)
-    arrays = _table(sides, spread, layer)
+    k, n = (int(work.spec[name]) for name in ("k", "n"))  # type: ignore[arg-type]
+    shards = shards_in(work)
+    collection = collection_for(work, shards)
+    if numbered(work, "partial/"):
+        merge_spans(work, collection)
+    else:
+        over_shards(work, collection, shards, 0)
+    histogram, edges = _second_pass(work, shards, layer, collection.spread, n)
+    arrays = _table(collection.sides, collection.spread, layer)
     arrays |= {"n_groups": _distinct_groups(work, arrays), "histogram": histogram, "edges": edges}
     if "examples" in work.missing:
         work.emit_arrays("examples", arrays, {"layer": layer.name, "k": k, "n": n, "signed": layer.signed})
     work.advance(layer.width)
-
-
-def _sides(
-    layer: Layer, k: int, lowest: int, *, placed: bool, groups: NDArray[np.int64] | None, most: int | None
-) -> list[Sides]:
-    return [
-        Sides(
-            TopK(layer.width, k, largest=sign > 0, positions=placed, groups=groups, most=most),
-            TopK(layer.width, lowest, largest=sign < 0),
-            sign,
-        )
-        for sign in ((1, -1) if layer.signed else (1,))
-    ]
-
-
-def _first_pass(work: Work, shards: list[Path], layer: Layer, sides: list[Sides]) -> Spread:
-    """One pass over the shards, in order; only one of them is in memory."""
-    spread = Spread.of(layer.width)
-    start = 0
-    for path in shards:
-        shard = load_arrays(path)
-        values, ids = shard["values"], np.arange(start, start + len(shard["values"]), dtype=np.int64)
-        spread.update(values)
-        for side in sides:
-            side.top.update(values, ids, shard.get("positions"))
-            side.bottom.update(values, ids)
-        start += len(values)
-        work.advance(0)
-    return spread
-
-
-def _names(path: Path) -> set[str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        return set(file.keys())
 
 
 def _second_pass(
@@ -105,18 +69,6 @@ def _histogram(column: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArr
     """Counts per bin; the last bin includes its upper edge."""
     place = np.clip(np.searchsorted(edges, column, side="right") - 1, 0, BINS - 1)
     return np.bincount(place, minlength=BINS)
-
-
-def group_numbers(work: Work, n: int) -> NDArray[np.int64]:
-    """A number for each sample's group; samples without one are groups of their own."""
-    from services.kit.pictures import Manifest
-
-    groups = Manifest.load(work.path("manifest"), work.blobs).groups()
-    known: dict[str, int] = {}
-    return np.array(
-        [known.setdefault(group, len(known)) if group is not None else n + place for place, group in enumerate(groups)],
-        dtype=np.int64,
-    )
 
 
 def _table(sides: list[Sides], spread: Spread, layer: Layer) -> dict[str, np.ndarray]:

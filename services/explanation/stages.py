@@ -11,6 +11,7 @@ from services.explanation.collect import collect
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.label_stages import embed_vocabulary, name_components, publish_labels
 from services.explanation.measure import calibrate, place_and_measure
+from services.explanation.partials import collect_span
 from services.explanation.publish import index, publish
 from services.explanation.service import Explanation
 from services.kit.pictures import Manifest
@@ -21,6 +22,7 @@ def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
     """The stages of this service, bound to its encoders."""
     encoders = explanation.encoders_in_memory
     return (
+        StageFunction("partials", 1, collect_span),
         StageFunction("examples", 3, collect),
         StageFunction("embeddings", 1, lambda work: embed(work, encoders)),
         StageFunction("nulls", 3, lambda work: calibrate(work, encoders)),

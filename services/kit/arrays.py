@@ -51,6 +51,12 @@ def load_arrays(path: Path, names: Iterable[str] | None = None) -> Arrays:
         return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
 
 
+def array_names(path: Path) -> set[str]:
+    """Names of the arrays in a file."""
+    with safe_open(path, framework="numpy") as file:
+        return set(file.keys())
+
+
 def load_rows(path: Path, name: str, start: int, stop: int) -> np.ndarray:
     """Read rows `start:stop` of one array without reading the rest of it."""
     with safe_open(path, framework="numpy") as file:

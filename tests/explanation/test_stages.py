@@ -91,6 +91,30 @@ def test_a_limit_per_group_is_kept_and_exact(own):
         np.testing.assert_array_equal(table["positions"][component], values["positions"][kept[:K], component])
 
 
+@pytest.mark.parametrize("limit", [None, 1], ids=["unlimited", "one-per-group"])
+@pytest.mark.parametrize("layer", [MAPS, TOKENS], ids=lambda layer: layer.name)
+def test_spans_collected_apart_merge_into_the_same_examples(own, layer, limit):
+    spec = {"layer": layer.model_dump(mode="json"), "k": K, "n_bottom": 4, "max_per_group": limit, "n": N}
+    roles = sorted(role for role in own.roles if role.startswith(f"shard/{layer.name}"))
+    shards = {role.replace(f"shard/{layer.name}", "shard"): role for role in roles}
+    own.run("examples", spec, {"manifest": "manifest", **shards}, {"examples": "whole", "columns": "c"})
+    partials, start = {}, 0
+    for number, (name, role) in enumerate(shards.items()):
+        inputs = {"manifest": "manifest", name: role}
+        own.run("partials", {**spec, "start": start}, inputs, {"partial": f"p{number}"})
+        partials[f"partial/{number:05d}"] = f"p{number}"
+        start += len(arrays(own, role)["values"])
+    assert len(partials) > 1 and start == N
+    inputs = {"manifest": "manifest", **shards, **partials}
+    own.run("examples", spec, inputs, {"examples": "merged", "columns": "c2"})
+    whole, merged = arrays(own, "whole"), arrays(own, "merged")
+    assert set(whole) == set(merged)
+    for name in set(whole) - {"mean"}:
+        np.testing.assert_array_equal(merged[name], whole[name], err_msg=name)
+    np.testing.assert_allclose(merged["mean"], whole["mean"], rtol=2**-23)
+    assert own.blob("c") == own.blob("c2")
+
+
 def test_dead_and_barely_active_components_have_no_vector_and_no_metric(built):
     vectors = arrays(built, "vectors/maps")
     assert vectors["state"].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 0]

@@ -8,10 +8,10 @@ from contracts.data import Dataset, DatasetRef
 from contracts.errors import UnknownLayer
 from contracts.explanation import Encoder, SnapshotRequest
 from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
-from orchestration.pipelines.snapshot import SnapshotPlanner, layers_worth_explaining, shards_of
+from orchestration.pipelines.snapshot import SPAN, SnapshotPlanner, layers_worth_explaining, shards_of
 from services.kit.stages import StageFunction, StageRegistry
 
-STAGES = ("activations", "examples", "embeddings", "nulls", "vectors", "index", "publish")
+STAGES = ("activations", "partials", "examples", "embeddings", "nulls", "vectors", "index", "publish")
 HASH = "0" * 64
 
 
@@ -29,8 +29,8 @@ def model(sha: str = HASH) -> Model:
     return Model(ref=ref, layers=layers, parameters=1, lineage=HASH, created_at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def dataset(lineage: str = "a" * 64) -> Dataset:
-    ref = DatasetRef(id="d_1", name="pets", content_sha256=HASH, order_sha256=HASH, n=10)
+def dataset(lineage: str = "a" * 64, n: int = 8 * (SPAN + 1)) -> Dataset:
+    ref = DatasetRef(id="d_1", name="pets", content_sha256=HASH, order_sha256=HASH, n=n)
     return Dataset(
         ref=ref, source="folder", labels=[], n_captions=0, n_groups=0, n_duplicates=0, n_rejected=0, lineage=lineage,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -68,6 +68,19 @@ def test_the_stages_run_in_the_documented_order_and_every_input_was_made_before(
         made |= {key for part in stage.parts for key in part.outputs.values()}
 
 
+def test_many_shards_are_collected_in_spans_that_cover_each_of_them_once():
+    spans = next(stage for stage in plan().stages if stage.stage == "partials").parts
+    assert [(part.spec["layer"]["name"], part.spec["start"]) for part in spans] == [
+        ("early", 0), ("early", 8 * SPAN), ("late", 0), ("late", 8 * SPAN),
+    ]  # fmt: skip
+    assert [len(part.inputs) - 1 for part in spans] == [SPAN, 1, SPAN, 1]
+
+
+def test_few_shards_are_collected_in_one_go():
+    job = plan(dataset_=dataset(n=8 * SPAN))
+    assert "partials" not in {stage.stage for stage in job.stages}
+
+
 def test_the_result_is_named_after_the_key_of_what_is_published():
     job = plan()
     assert job.result == "s_" + job.stages[-1].parts[0].outputs["snapshot"][:16]
@@ -80,10 +93,13 @@ EVERYTHING_BUT_EMBEDDINGS = set(STAGES) - {"embeddings", "nulls"}
 @pytest.mark.parametrize(
     ("change", "dependants"),
     [
-        ({"request": {"layers": ["early"]}}, {"activations", "examples", "vectors", "index", "publish"}),
-        ({"request": {"k": 20}}, {"examples", "nulls", "vectors", "index", "publish"}),
-        ({"request": {"max_per_group": 2}}, {"examples", "vectors", "index", "publish"}),
-        ({"request": {"pooling": {"late": "mean"}}}, {"activations", "examples", "vectors", "index", "publish"}),
+        ({"request": {"layers": ["early"]}}, {"activations", "partials", "examples", "vectors", "index", "publish"}),
+        ({"request": {"k": 20}}, {"partials", "examples", "nulls", "vectors", "index", "publish"}),
+        ({"request": {"max_per_group": 2}}, {"partials", "examples", "vectors", "index", "publish"}),
+        (
+            {"request": {"pooling": {"late": "mean"}}},
+            {"activations", "partials", "examples", "vectors", "index", "publish"},
+        ),
         ({"request": {"precision": "fp32"}}, EVERYTHING_BUT_EMBEDDINGS),
         ({"request": {"seed": 1}}, set(STAGES) - {"embeddings"}),
         ({"request": {"name": "another"}}, set()),

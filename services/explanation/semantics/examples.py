@@ -85,7 +85,11 @@ class TopK:
 
     def merge(self, other: TopK) -> None:
         """Take another collection over other samples of the same components into account."""
-        self._merge(np.arange(len(self.ids)), other._best, other.ids, other.positions)
+        self.take(other.values, other.ids, other.positions)
+
+    def take(self, values: Floats, ids: Ints, positions: NDArray[np.int32] | None = None) -> None:
+        """Take kept values [C, k'] with their ids (and positions), as another collection had them, into account."""
+        self._merge(np.arange(len(self.ids)), values * self._sign, ids, positions)
 
     def _merge(self, rows: Ints, values: Floats, ids: Ints, positions: NDArray[np.int32] | None) -> None:
         k = self.ids.shape[1]
@@ -146,6 +150,13 @@ class Spread:
         self.maximum = np.maximum(self.maximum, values.max(axis=0))
         self.total += values.sum(axis=0, dtype=np.float64)
         self.n += len(values)
+
+    def merge(self, other: Spread) -> None:
+        """Take what was seen of other samples into account."""
+        self.minimum = np.minimum(self.minimum, other.minimum)
+        self.maximum = np.maximum(self.maximum, other.maximum)
+        self.total = self.total + other.total
+        self.n += other.n
 
     @property
     def mean(self) -> Floats:
