@@ -16,6 +16,7 @@ from contracts.errors import XsysError
 from orchestration.processes import Process, url_of
 from services.kit.logging import configure_logging
 from services.kit.settings import Settings, load_settings
+from services.kit.tracing import configure_tracing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -81,6 +82,7 @@ def run_server(settings: Settings, *, with_worker: bool = True) -> None:
     listening = listen(settings)
     one_thread_per_request(settings)
     taken = settings.model_copy(update={"port": listening.getsockname()[1]})
+    configure_tracing(settings, "server")
     wiring = build(taken)
     wiring.explanation.warm()
     app = create_app(wiring)
@@ -105,6 +107,7 @@ def run_process(settings: Settings, process: Process) -> None:
     listening = listen(settings)
     one_thread_per_request(settings.model_copy(update={"threads": 1}))
     configure_logging(json=not sys.stderr.isatty())
+    configure_tracing(settings, process.value)
     wiring = build(settings)
     if process is Process.EXPLANATION:
         wiring.explanation.warm()

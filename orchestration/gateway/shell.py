@@ -13,6 +13,7 @@ from orchestration.gateway.access import is_loopback
 from orchestration.gateway.probes import Meters, template_of
 from services.kit.logging import correlated, logger
 from services.kit.problems import TooLargeAsProblem, problem_response
+from services.kit.tracing import TRACEPARENT, span
 
 log = logger(__name__)
 
@@ -53,7 +54,10 @@ class Shell:
             return
         headers = Headers(scope=scope)
         began, status = time.perf_counter(), 500
-        with correlated(headers.get(CORRELATION_HEADER)) as correlation:
+        with (
+            correlated(headers.get(CORRELATION_HEADER)) as correlation,
+            span(scope["method"], kind="server", parent=headers.get(TRACEPARENT)) as attributes,
+        ):
 
             async def dressed(message: Message) -> None:
                 nonlocal status
@@ -75,6 +79,9 @@ class Shell:
                 seconds = time.perf_counter() - began
                 self.meters.observe(scope, status, seconds)
                 route = template_of(scope)
+                attributes["name"] = f"{scope['method']} {route}"
+                attributes |= {"http.request.method": scope["method"], "http.route": route}
+                attributes["http.response.status_code"] = status
                 log.info(
                     "request.answered", verb=scope["method"], route=route, status=status, seconds=round(seconds, 4)
                 )

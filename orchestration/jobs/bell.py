@@ -8,7 +8,7 @@ from typing import Protocol
 
 from orchestration.jobs.repository import resources_of
 from services.kit.db import Database, WriteSession
-from services.kit.logging import correlation_id, logger
+from services.kit.logging import logger
 from services.kit.settings import Settings
 
 MOST_RINGS = 8  # workers go on to the next queued part by themselves: one bell a worker is enough to begin with
@@ -38,12 +38,11 @@ class CeleryBell:
         from orchestration.jobs.celery_app import TASK, celery_app, queue_of
 
         app = celery_app(self._settings)
-        headers = {"xsys_correlation": correlation_id()}
         try:
             with app.producer_or_acquire() as producer:
                 for part, resource in parts.items():
                     queue = queue_of(self._settings, resource)
-                    app.send_task(TASK, args=[part], queue=queue, producer=producer, headers=headers)
+                    app.send_task(TASK, args=[part], queue=queue, producer=producer)
         except (KombuError, RedisError, OSError) as error:
             logger(__name__).warning("bell.not_heard", parts=len(parts), reason=str(error)[:200])
 

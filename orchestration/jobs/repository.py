@@ -16,7 +16,9 @@ from contracts.jobs import Failure, Job, Stage, State
 from orchestration.jobs.moves import Claim, try_move
 from orchestration.jobs.rows import JobRow, PartRow, StageRow
 from services.kit.db import ReadSession, WriteSession, db_now
+from services.kit.logging import correlation_id
 from services.kit.stages import JobPlan
+from services.kit.tracing import traceparent
 
 RESOURCES = ("cpu", "gpu", "io", "reduce")  # queues are by what a stage needs, not by priority
 ENDED = frozenset({State.DONE, State.FAILED, State.CANCELLED})
@@ -41,6 +43,7 @@ def insert_job(db: WriteSession, caller: Caller, plan: JobPlan, *, idempotency_k
             id=job, workspace=caller.workspace, kind=plan.kind, title=plan.title, idempotency_key=idempotency_key,
             body_hash=body_hash, state=State.QUEUED, cancel_requested=False, result=plan.result,
             created_by=caller.user, created_at=datetime.now(UTC), version=1,
+            correlation=correlation_id() or None, traceparent=traceparent(),
         )
     )  # fmt: skip
     db.flush()

@@ -27,9 +27,10 @@ from orchestration.jobs.rows import JobRow, PartRow
 from services.kit.artifacts import Artifact, find_artifacts, record_artifact
 from services.kit.blobs import Blobs
 from services.kit.db import Database, WriteSession, db_now, patiently
-from services.kit.logging import logger
+from services.kit.logging import correlated, logger
 from services.kit.settings import Settings
 from services.kit.stages import StageRegistry, Work
+from services.kit.tracing import span
 
 log = logger(__name__)
 OURS = Path(__file__).parents[2]
@@ -48,6 +49,8 @@ class Assignment:
     spec: dict  # type: ignore[type-arg]
     inputs: dict[str, str]
     outputs: dict[str, str]
+    correlation: str | None = None
+    traceparent: str | None = None
 
 
 class Runner:
@@ -98,6 +101,16 @@ class Runner:
         assignment = self._patiently(lambda: self._claim(part))
         if assignment is None:
             return False
+        about = {"xsys.job": assignment.job, "xsys.part": part, "xsys.attempt": assignment.attempt}
+        with (
+            correlated(assignment.correlation),
+            span(assignment.stage, kind="consumer", parent=assignment.traceparent, attributes=about) as attributes,
+        ):
+            published = self._run(part, assignment)
+            attributes["xsys.published"] = int(published)
+            return published
+
+    def _run(self, part: str, assignment: Assignment) -> bool:
         lease = Lease(
             self.database,
             self.settings,
@@ -149,7 +162,10 @@ class Runner:
                 return None
             if job.started_at is None:
                 job.started_at = datetime.now(UTC)
-            return Assignment(claim, stage.name, job.id, job.workspace, row.attempt, row.spec, row.inputs, row.outputs)
+            return Assignment(
+                claim, stage.name, job.id, job.workspace, row.attempt, row.spec, row.inputs, row.outputs,
+                job.correlation, job.traceparent,
+            )  # fmt: skip
 
     def _compute(self, assignment: Assignment, lease: Lease) -> Work:
         with self.database.reading() as db:

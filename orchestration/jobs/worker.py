@@ -26,6 +26,7 @@ from services.kit.db import TRANSIENT, Database
 from services.kit.logging import configure_logging, logger
 from services.kit.settings import Settings, load_settings
 from services.kit.stages import StageRegistry
+from services.kit.tracing import configure_tracing
 
 log = logger(__name__)
 LOOP_SILENCE_SECONDS = 15.0
@@ -192,7 +193,8 @@ def main(words: Sequence[str] = ()) -> None:
     if unknown := sorted(set(resources) - set(RESOURCES)):
         parser.error(f"--queues: {', '.join(unknown)} is none of {', '.join(RESOURCES)}")
     settings = load_settings()
-    configure_logging(json=False)
+    configure_logging(json=not chosen.child and not sys.stderr.isatty())  # a child writes where its parent does
+    configure_tracing(settings, "worker")
     logging.getLogger("kombu").setLevel(logging.ERROR)  # it warns that a folder has no host name
     run_worker(settings, wiring=chosen.wiring, child=chosen.child, resources=resources)
 

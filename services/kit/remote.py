@@ -22,6 +22,7 @@ from services.kit.deadlines import HEADER, refuse_late, seconds_left
 from services.kit.expose import Shape, shape_of
 from services.kit.logging import correlation_id
 from services.kit.problems import MEDIA_TYPE, RESERVED, Problem
+from services.kit.tracing import TRACEPARENT, span, traceparent
 
 Service = TypeVar("Service")
 Credentials = Callable[[Caller], dict[str, str]]
@@ -92,8 +93,11 @@ def _method(shape: Shape, link: _Link) -> Callable[..., Any]:
         bound.apply_defaults()
         values = {name: value for name, value in bound.arguments.items() if name != "self"}
         repeatable = shape.operation.idempotent or values.get("idempotency_key") is not None
-        request = _request(shape, link, values)
-        response = _send(link, request, link.retries if repeatable else 0)
+        about = {"http.request.method": shape.operation.verb, "url.template": shape.operation.path}
+        with span(f"{link.name or 'remote'} {shape.name}", kind="client", attributes=about) as attributes:
+            request = _request(shape, link, values)
+            response = _send(link, request, link.retries if repeatable else 0)
+            attributes["http.response.status_code"] = response.status_code
         return _read(shape, answer, response)
 
     ask.__name__ = ask.__qualname__ = shape.name
@@ -124,6 +128,8 @@ def _request(shape: Shape, link: _Link, values: dict[str, Any]) -> httpx.Request
     headers[HEADER] = f"{seconds:.3f}"
     if correlation := correlation_id():
         headers[CORRELATION_HEADER] = correlation
+    if parent := traceparent():
+        headers[TRACEPARENT] = parent
     return link.client.build_request(
         shape.operation.verb, path, params=query, content=content, headers=headers, timeout=seconds
     )

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     explanation_url: str = Field(default="http://127.0.0.1:8103", description="where `xsys serve explanation` answers")
     xui_url: str = Field(default="http://127.0.0.1:8104", description="where `xsys serve xui` answers")
     deadline: timedelta = Field(default=timedelta(seconds=30), description="for a call from the gateway to a service")
+    otlp_endpoint: str | None = Field(
+        default=None, pattern="^https?://", description="OpenTelemetry collector (OTLP over HTTP) that traces go to"
+    )
     scrape_from: list[IPv4Network | IPv6Network] = Field(
         default=[], description="networks that may read /metrics without a token, besides this machine"
     )
