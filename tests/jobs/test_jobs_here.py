@@ -1,5 +1,7 @@
 """Jobs worked off in this process, on a real database."""
 
+import json
+import logging
 from operator import attrgetter
 
 import pytest
@@ -13,6 +15,7 @@ from orchestration.jobs.reaper import Reaper
 from orchestration.jobs.repository import claim_part, next_queued
 from orchestration.jobs.rows import PartRow
 from services.kit.artifacts import forget_artifacts
+from services.kit.logging import configure_logging, correlated
 from tests.jobs.conftest import marks, runner_of
 from tests.jobs.tiny import ME, OTHER, hash_plan, poison_plan
 
@@ -40,6 +43,19 @@ def test_a_job_runs_to_its_end_and_a_second_one_finds_everything_there(wiring, q
     assert [stage.parts_reused for stage in again.stages] == [3, 1]
     assert again.result == plan.result
     assert max(marks(log).values()) == 1
+
+
+def test_the_parts_of_a_job_log_the_correlation_id_of_the_request_that_made_it(wiring, quiet, tmp_path, capsys):
+    with correlated("0123456789abcdef"):
+        quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="a")
+    configure_logging(json=True)
+    try:
+        runner_of(wiring).work_off(first_part(wiring))
+    finally:
+        configure_logging(json=False, level=logging.WARNING)
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    published = [event["correlation_id"] for event in events if event["event"] == "part.published"]
+    assert published == ["0123456789abcdef"] * 3
 
 
 def test_the_same_key_and_body_is_the_same_job_and_another_body_is_refused(quiet, tmp_path):
