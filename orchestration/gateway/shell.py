@@ -80,7 +80,7 @@ class Shell:
                 self.meters.observe(scope, status, seconds)
                 route = template_of(scope)
                 attributes["name"] = f"{scope['method']} {route}"
-                attributes |= {"http.request.method": scope["method"], "http.route": route}
+                attributes.update({"http.request.method": scope["method"], "http.route": route})
                 attributes["http.response.status_code"] = status
                 log.info(
                     "request.answered", verb=scope["method"], route=route, status=status, seconds=round(seconds, 4)

@@ -101,7 +101,11 @@ class Runner:
         assignment = self._patiently(lambda: self._claim(part))
         if assignment is None:
             return False
-        about = {"xsys.job": assignment.job, "xsys.part": part, "xsys.attempt": assignment.attempt}
+        about: dict[str, str | int] = {
+            "xsys.job": assignment.job,
+            "xsys.part": part,
+            "xsys.attempt": assignment.attempt,
+        }
         with (
             correlated(assignment.correlation),
             span(assignment.stage, kind="consumer", parent=assignment.traceparent, attributes=about) as attributes,

@@ -14,6 +14,7 @@ from services.kit.logging import correlation_id
 from services.kit.settings import Misconfigured, Settings
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
 
 TRACEPARENT = "traceparent"
@@ -86,7 +87,7 @@ def traceparent() -> str | None:
     return carrier.get(TRACEPARENT)
 
 
-def _context(parent: str | None) -> object:
+def _context(parent: str | None) -> Context | None:
     if parent is None or not _WELL_FORMED.match(parent):
         return None
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
