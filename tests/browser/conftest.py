@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 
+import httpx
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, StorageState, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -13,9 +17,10 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 UNHURRIED = 20_000  # milliseconds; the first search loads the encoder
+expect.set_options(timeout=UNHURRIED)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Debian's browser; nothing is downloaded."""
     if CHROMIUM is None:
@@ -28,23 +33,95 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def rest(served) -> Iterator[httpx.Client]:
+    """The REST interface of the same server, as a script would use it."""
+    headers = {"Authorization": f"Bearer {served.token()}"}
+    with httpx.Client(base_url=f"{served.url}/v1", headers=headers, timeout=120) as client:
+        yield client
+
+
+def finished(rest: httpx.Client, answer: httpx.Response, seconds: float = 240) -> dict:
+    """Wait for a job that was just asked for. Anything but `done` is an error."""
+    assert answer.is_success, answer.text
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        job = rest.get(f"/jobs/{answer.json()['id']}").json()
+        if job["state"] in {"done", "failed", "cancelled"}:
+            assert job["state"] == "done", job["failures"]
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"not done after {seconds} s: {job}")
+
+
+@pytest.fixture(scope="session")
+def labelled(rest) -> str:
+    """The snapshot `small` with labels of one layer from the names of the dataset's classes; its label set's id."""
+    request = {
+        "snapshot": "small", "layers": ["blocks.5"], "vocabulary": "classes", "scorers": ["mean", "csp"],
+        "text": "bare",
+    }  # fmt: skip
+    return finished(rest, rest.post("/labels", json=request))["result"]
+
+
+@pytest.fixture(scope="session")
+def colours(served, tmp_path_factory) -> None:
+    """Sixty small pictures of two colours, and a tiny random network, both registered."""
+    from services.kit.torchvision_ops import mend_torchvision
+
+    mend_torchvision()
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    folder, draw = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        (folder / label).mkdir()
+        for index in range(30):
+            pixels = np.clip(draw.normal(colour, 40, (48, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{index}.png")
+    torch.manual_seed(0)
+    weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), weights)
+    served.installation.run("dataset", "add", str(folder), "--name", "colours")
+    served.installation.run("model", "add", "tiny", "--architecture", "timm:test_resnet", "--weights", str(weights))
+
+
 @pytest.fixture
-def page(chromium, served) -> Iterator[Page]:
-    """A fresh browser profile that fails the test for script errors, broken policies and foreign hosts."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+def refusals() -> list[int]:
+    """Statuses that a test provokes; Chromium writes a line into its console for each."""
+    return []
+
+
+def watched(context: BrowserContext, served, refusals: list[int]) -> tuple[Page, list[str]]:
+    """A page, and the list that its faults go to: script and console errors, broken policies, foreign hosts."""
     context.set_default_timeout(UNHURRIED)
     page = context.new_page()
     faults: list[str] = []
+
+    def heard(line: ConsoleMessage) -> None:
+        expected = any(f"status of {status}" in line.text for status in refusals)
+        if "Content Security Policy" in line.text or (line.type == "error" and not expected):
+            faults.append(f"console: {line.text}")
+
     page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+    page.on("console", heard)
     page.on("request", lambda asked: None if is_own(asked.url, served.url) else faults.append(f"foreign: {asked.url}"))
-    yield page
-    context.close()
-    assert faults == []
+    return page, faults
 
 
 def is_own(address: str, url: str) -> bool:
     return address.startswith((f"{url}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def page(chromium, served, refusals) -> Iterator[Page]:
+    """A fresh browser profile that nobody is logged in to."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page, faults = watched(context, served, refusals)
+    yield page
+    context.close()
+    assert faults == []
 
 
 @pytest.fixture
@@ -53,3 +130,30 @@ def logged_in(page, served) -> Page:
     page.goto(served.login_link())
     expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible(timeout=UNHURRIED)
     return page
+
+
+@pytest.fixture(scope="session")
+def cookies(chromium, served) -> StorageState:
+    """One login for all tests that do not care how they got in."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(served.login_link())
+    expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible(timeout=UNHURRIED)
+    held = context.storage_state()
+    context.close()
+    return held
+
+
+@pytest.fixture
+def visitor(chromium, served, refusals, cookies) -> Iterator[Page]:
+    """A fresh browser profile that is logged in, on no page yet; addresses may be relative to the server."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url, storage_state=cookies)
+    page, faults = watched(context, served, refusals)
+    yield page
+    context.close()
+    assert faults == []
+
+
+def natural_width(picture) -> int:
+    """Pixels of a loaded picture; 0 where it is broken."""
+    return picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }")

@@ -5,14 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import UNHURRIED
+from tests.browser.conftest import UNHURRIED, natural_width
 
 pytestmark = pytest.mark.browser
-
-
-def natural_width(picture) -> int:
-    """Pixels of a loaded picture; 0 while it is loading or where it is broken."""
-    return picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }")
 
 
 def test_logging_in_searching_and_opening_a_component(logged_in):
@@ -63,8 +58,8 @@ def names_of(links) -> list[str]:
     return [link.get_attribute("aria-label") for link in links.all()]
 
 
-def test_a_search_link_opens_the_same_search_for_a_colleague(logged_in, served):
-    page = logged_in
+def test_a_search_link_opens_the_same_search_for_a_colleague(visitor, served):
+    page = visitor
     page.goto(f"{served.url}/s/small?q=a+rocket&layer=conv_head&min_clarity=0.1")
     cards = page.get_by_role("list", name="Components found, best first").get_by_role("link")
     expect(cards.first).to_be_visible(timeout=UNHURRIED)
@@ -74,8 +69,8 @@ def test_a_search_link_opens_the_same_search_for_a_colleague(logged_in, served):
     expect(page.get_by_label("Clarity at least")).to_have_value("0.1")
 
 
-def test_a_picture_can_be_searched_with(logged_in, served):
-    page = logged_in
+def test_a_picture_can_be_searched_with(visitor, served):
+    page = visitor
     page.goto(f"{served.url}/s/small")
     page.get_by_role("heading", name="small", level=1).wait_for()
     page.get_by_label("Choose a picture").set_input_files(
@@ -86,8 +81,9 @@ def test_a_picture_can_be_searched_with(logged_in, served):
     expect(page.get_by_role("list", name="Further search terms")).to_contain_text("red.png")
 
 
-def test_a_file_that_is_no_picture_is_refused_with_a_remedy(logged_in, served):
-    page = logged_in
+def test_a_file_that_is_no_picture_is_refused_with_a_remedy(visitor, served, refusals):
+    page = visitor
+    refusals.append(422)
     page.goto(f"{served.url}/s/small")
     page.get_by_role("heading", name="small", level=1).wait_for()
     page.get_by_label("Choose a picture").set_input_files(
@@ -107,21 +103,24 @@ def red_picture() -> bytes:
     return held.getvalue()
 
 
-def test_an_unknown_component_is_refused_with_a_remedy_and_not_a_blank_page(logged_in, served):
-    page = logged_in
+def test_an_unknown_component_is_refused_with_a_remedy_and_not_a_blank_page(visitor, served, refusals):
+    page = visitor
+    refusals.append(404)
     page.goto(f"{served.url}/s/small/c/conv_head/999999")
     refusal = page.get_by_role("alert")
     expect(refusal).to_be_visible(timeout=UNHURRIED)
     expect(refusal).to_contain_text("What to do:")
 
 
-def test_who_is_not_logged_in_is_told_how_to(page, served):
+def test_who_is_not_logged_in_is_told_how_to(page, served, refusals):
+    refusals.append(401)
     page.goto(f"{served.url}/s/small?q=a+cat")
     expect(page.get_by_text("xsys login-link")).to_be_visible()
     assert page.url == f"{served.url}/login"
 
 
-def test_after_logging_in_one_is_where_one_wanted_to_be(page, served):
+def test_after_logging_in_one_is_where_one_wanted_to_be(page, served, refusals):
+    refusals.append(401)
     page.goto(f"{served.url}/jobs")
     expect(page.get_by_text("xsys login-link")).to_be_visible()
     page.goto(served.login_link())
@@ -140,8 +139,9 @@ def test_a_link_works_once(logged_in, chromium, served):
     other.close()
 
 
-def test_a_finished_job_shows_its_stages(logged_in):
-    page = logged_in
+def test_a_finished_job_shows_its_stages(visitor):
+    page = visitor
+    page.goto("/")
     page.get_by_role("link", name="Jobs").click()
     page.get_by_role("link", name=re.compile("lite0 on demo")).first.click()
     stages = page.get_by_role("list", name="Stages").get_by_role("listitem")
@@ -150,8 +150,9 @@ def test_a_finished_job_shows_its_stages(logged_in):
     expect(page.get_by_role("link", name="Open the result")).to_be_visible()
 
 
-def test_logging_out_ends_the_session(logged_in, served):
+def test_logging_out_ends_the_session(logged_in, served, refusals):
     page = logged_in
+    refusals.append(401)
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_text("xsys login-link")).to_be_visible()
     page.goto(f"{served.url}/s/small")
@@ -169,8 +170,9 @@ def test_a_page_is_loaded_when_it_is_first_visited(page, served):
     assert any("ModelsPage-" in url for url in scripts)
 
 
-def test_the_theme_survives_a_reload(logged_in):
-    page = logged_in
+def test_the_theme_survives_a_reload(visitor):
+    page = visitor
+    page.goto("/")
     before = page.locator("html").get_attribute("data-theme")
     after = {"light": "dark", "dark": "light"}[before]
     page.get_by_role("button", name=f"Use the {after} theme").click()
@@ -180,8 +182,9 @@ def test_the_theme_survives_a_reload(logged_in):
     expect(page.locator("html")).to_have_attribute("data-theme", after)
 
 
-def test_a_finished_job_leads_to_its_result(logged_in):
-    page = logged_in
+def test_a_finished_job_leads_to_its_result(visitor):
+    page = visitor
+    page.goto("/")
     page.get_by_role("link", name="Jobs").click()
     page.get_by_role("link", name=re.compile("lite0 on demo")).first.click()
     page.get_by_role("link", name="Open the result").click()

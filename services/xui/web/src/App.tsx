@@ -13,7 +13,10 @@ const DatasetPage = lazy(async () => ({ default: (await import("./pages/DatasetP
 const DatasetsPage = lazy(async () => ({ default: (await import("./pages/DatasetsPage")).DatasetsPage }));
 const JobPage = lazy(async () => ({ default: (await import("./pages/JobPage")).JobPage }));
 const JobsPage = lazy(async () => ({ default: (await import("./pages/JobsPage")).JobsPage }));
+const LabelsPage = lazy(async () => ({ default: (await import("./pages/LabelsPage")).LabelsPage }));
 const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPage")).ModelsPage }));
+const PredictPage = lazy(async () => ({ default: (await import("./pages/PredictPage")).PredictPage }));
+const RunsPage = lazy(async () => ({ default: (await import("./pages/RunsPage")).RunsPage }));
 const SearchPage = lazy(async () => ({ default: (await import("./pages/SearchPage")).SearchPage }));
 
 export function App() {
@@ -30,6 +33,9 @@ export function App() {
         <Route path="/" element={<SnapshotsPage />} />
         <Route path="/s/:snapshot" element={<SearchPage />} />
         <Route path="/s/:snapshot/c/:layer/:index" element={<ComponentPage />} />
+        <Route path="/s/:snapshot/labels" element={<LabelsPage />} />
+        <Route path="/predict" element={<PredictPage />} />
+        <Route path="/runs" element={<RunsPage />} />
         <Route path="/jobs" element={<JobsPage />} />
         <Route path="/jobs/:job" element={<JobPage />} />
         <Route path="/datasets" element={<DatasetsPage />} />

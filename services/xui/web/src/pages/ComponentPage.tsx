@@ -2,6 +2,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useLocation, useParams, useSearchParams } from "react-router";
 import { api, ask, type ComponentDetail, type Snapshot } from "../api/client";
 import { figure, percent, plural, signMark } from "../format";
+import { ComponentLabels } from "../parts/ComponentLabels";
 import { Gallery } from "../parts/Gallery";
 import { HistogramChart } from "../parts/HistogramChart";
 import { componentName, componentPath, likePath, snapshotPath } from "../parts/links";
@@ -128,6 +129,7 @@ function Detail({ snapshot, at, detail }: { snapshot: Snapshot; at: string; deta
               <p className="muted">There are none.</p>
             )}
           </section>
+          <ComponentLabels at={at} layer={component.ref.layer} index={component.ref.index} sign={component.ref.sign} />
           {lowest.length > 0 && (
             <section className="panel" aria-labelledby="lowest-title">
               <h2 id="lowest-title">

@@ -1,4 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { lazy, Suspense } from "react";
 import { Link, useParams } from "react-router";
 import { api, ask, type Job, type Stage } from "../api/client";
 import { count, duration, figure, moment, words } from "../format";
@@ -8,6 +9,8 @@ import { hasEnded, resultPath, useJob } from "../parts/jobs";
 import { Loading, Prose, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 import { useMay } from "../session";
+
+const TrainingCurve = lazy(async () => ({ default: (await import("../parts/TrainingCurve")).TrainingCurve }));
 
 export function JobPage() {
   const { job: id = "" } = useParams();
@@ -64,6 +67,11 @@ function Detail({ job }: { job: Job }) {
           <StageRow key={stage.name} stage={stage} />
         ))}
       </ol>
+      {job.kind === "training" && (
+        <Suspense fallback={<Loading what="the curve" />}>
+          <TrainingCurve job={job} />
+        </Suspense>
+      )}
     </>
   );
 }

@@ -12,7 +12,9 @@ export function JobsPage() {
   return (
     <main className="page">
       <h1>Jobs</h1>
-      <p className="lead">Registrations, snapshots and repairs, newest first.</p>
+      <p className="lead">
+        Everything that takes a while, newest first. <Link to="/runs">Compare training runs</Link>
+      </p>
       {query.isPending && <Loading what="jobs" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && items.length === 0 && (

@@ -10,6 +10,7 @@ import { type Asked, readAsked, requestOf, STEP, writeAsked } from "../parts/que
 import { Results } from "../parts/Results";
 import { SearchForm } from "../parts/SearchForm";
 import { useSnapshot } from "../parts/snapshot";
+import { SnapshotHead } from "../parts/SnapshotHead";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 
@@ -37,14 +38,7 @@ function Search({ snapshot, at }: { snapshot: Snapshot; at: string }) {
   const enterResults = () => list.current?.querySelector<HTMLAnchorElement>("a.card")?.focus();
   return (
     <>
-      <p className="crumbs">
-        <Link to="/">Snapshots</Link> / {snapshot.name}
-      </p>
-      <h1>{snapshot.name}</h1>
-      <p className="lead">
-        {snapshot.model.name} on <Link to={`/datasets/${snapshot.dataset.id}`}>{snapshot.dataset.name}</Link> ·{" "}
-        {plural(snapshot.dataset.n, "picture")} · encoder {snapshot.encoder.name}
-      </p>
+      <SnapshotHead snapshot={snapshot} at={at} />
       <div className="withside">
         <div className="mainside">
           <SearchForm asked={asked} readsText={snapshot.encoder.text} change={change} enterResults={enterResults} />

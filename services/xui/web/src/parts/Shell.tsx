@@ -9,6 +9,7 @@ import { Loading } from "./states";
 
 const PAGES = [
   ["/", "Snapshots"],
+  ["/predict", "Predict"],
   ["/jobs", "Jobs"],
   ["/datasets", "Datasets"],
   ["/models", "Models"],

@@ -1,0 +1,251 @@
+import { useQueries, useQuery } from "@tanstack/react-query";
+import { useCallback, useMemo, useState } from "react";
+import { Link, useSearchParams } from "react-router";
+import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, type Model, type Snapshot, thumbnail } from "../api/client";
+import { plural } from "../format";
+import { Choices, MethodChoices } from "../parts/Choosers";
+import { FigureLegend, HeatCard } from "../parts/HeatCard";
+import { useListing } from "../parts/listing";
+import { pictureOf } from "../parts/pictures";
+import { PicturePicker } from "../parts/PicturePicker";
+import { type Case, readCase, sourceOf, usualLayers, usualMethods, writeCase } from "../parts/predict";
+import { Prediction } from "../parts/Prediction";
+import { RelevantComponents } from "../parts/RelevantComponents";
+import { Empty, Loading, Refusal } from "../parts/states";
+import { useTitle } from "../parts/title";
+import "../styles/predict.css";
+
+export function PredictPage() {
+  useTitle("Predict");
+  const [search, setSearch] = useSearchParams();
+  const shown = useMemo(() => readCase(search), [search]);
+  const change = useCallback(
+    (part: Partial<Case>) => setSearch((now) => writeCase({ ...readCase(now), ...part })),
+    [setSearch],
+  );
+  const models = useListing("/v1/models");
+  const datasets = useListing("/v1/datasets");
+  const model = shown.model === null ? models.items[0] : models.items.find((each) => [each.ref.id, each.ref.name].includes(shown.model ?? ""));
+  const forgotten = shown.picture !== null && pictureOf(shown.picture) === undefined;
+  return (
+    <main className="page">
+      <h1>Why this prediction?</h1>
+      <p className="lead">What a model sees in one picture: which places and which components speak for its output.</p>
+      {(models.query.isPending || datasets.query.isPending) && <Loading what="models and pictures" />}
+      {models.query.isError && <Refusal problem={models.query.error} retry={() => void models.query.refetch()} />}
+      {models.query.isSuccess && models.items.length === 0 && <NoModel />}
+      {models.query.isSuccess && models.items.length > 0 && !model && (
+        <Empty title="This model is not here">
+          <p>
+            The address names a model that this workspace does not have. See the <Link to="/models">models</Link>.
+          </p>
+        </Empty>
+      )}
+      {forgotten && <p className="notice">The uploaded picture is not kept across reloads: choose it again.</p>}
+      {model && datasets.query.isSuccess && (
+        <Workbench key={model.ref.id} shown={shown} change={change} model={model} models={models.items}>
+          <PicturePicker
+            datasets={datasets.items}
+            dataset={shown.dataset}
+            sample={shown.picture === null ? shown.sample : null}
+            chooseDataset={(dataset) => change({ dataset, sample: null, picture: null })}
+            chooseSample={(dataset, sample) => change({ model: model.ref.id, dataset, sample, picture: null, target: null })}
+            choosePicture={(picture) => change({ model: model.ref.id, picture, sample: null, target: null })}
+          />
+        </Workbench>
+      )}
+    </main>
+  );
+}
+
+function NoModel() {
+  return (
+    <Empty title="No model yet">
+      <p>Register one, then come back:</p>
+      <pre className="command">xsys model add lite0 --architecture timm:tf_efficientnet_lite0</pre>
+    </Empty>
+  );
+}
+
+interface WorkbenchProps {
+  shown: Case;
+  change: (part: Partial<Case>) => void;
+  model: Model;
+  models: Model[];
+  children: React.ReactNode;
+}
+
+function Workbench({ shown, change, model, models, children }: WorkbenchProps) {
+  const snapshots = useListing("/v1/snapshots");
+  const source = sourceOf(shown);
+  const picture = pictureOf(shown.picture);
+  const snapshot = snapshots.items.find((each) => each.model.id === model.ref.id);
+  return (
+    <>
+      <details className="panel spaced picker" open={source === null}>
+        <summary>
+          {picture && <img src={picture.preview} alt="" height="32" />}
+          {!picture && source && shown.dataset !== null && shown.sample !== null && (
+            <img src={thumbnail(shown.dataset, shown.sample)} alt="" height="32" />
+          )}
+          {source === null ? "Choose a picture" : `Picture: ${picture?.name ?? `sample ${shown.sample}`}`}
+        </summary>
+        {children}
+      </details>
+      <div className="pickrow spaced">
+        <label>
+          Model{" "}
+          <select value={model.ref.id} onChange={(event) => change({ model: event.target.value, target: null, layers: [], methods: [] })}>
+            {models.map((each) => (
+              <option key={each.ref.id} value={each.ref.id}>
+                {each.ref.name}
+              </option>
+            ))}
+          </select>
+        </label>
+      </div>
+      {source === null && (
+        <Empty title="Nothing to explain yet">
+          <p>Take a picture above; the model runs on it at once. On the command line:</p>
+          <pre className="command">xsys attribute {model.ref.name} --image PICTURE.png</pre>
+        </Empty>
+      )}
+      {source !== null && snapshots.query.isSuccess && (
+        <Explained shown={shown} change={change} model={model} snapshot={snapshot} source={source} />
+      )}
+    </>
+  );
+}
+
+interface ExplainedProps {
+  shown: Case;
+  change: (part: Partial<Case>) => void;
+  model: Model;
+  snapshot: Snapshot | undefined;
+  source: NonNullable<ReturnType<typeof sourceOf>>;
+}
+
+const COMPONENTS = 8;
+const STEPS = 8;
+
+function Explained({ shown, change, model, snapshot, source }: ExplainedProps) {
+  const [opacity, setOpacity] = useState(80);
+  const listed = useQuery({
+    queryKey: ["attribution-methods"],
+    queryFn: ({ signal }) => ask(api.GET("/v1/attribution-methods", { signal })),
+    staleTime: Infinity,
+  });
+  const methods = shown.methods.length > 0 ? shown.methods : usualMethods(model);
+  const layers = shown.layers.length > 0 ? shown.layers : usualLayers(model, snapshot);
+  const answers = useAnswers(shown, model, source, methods, layers, listed.data?.items ?? []);
+  const first = answers.find((answer) => answer.data)?.data;
+  const relevant = answers.flatMap((answer) => answer.data?.layers ?? []);
+  const about = (name: string) => listed.data?.items.find((method) => method.name === name);
+  return (
+    <div className="withside explained">
+      <div className="mainside">
+        <section aria-labelledby="maps-title">
+          <div className="mapshead">
+            <h2 id="maps-title">{plural(methods.length, "method")}, side by side</h2>
+            <label>
+              Map over picture{" "}
+              <input type="range" min="0" max="100" step="5" value={opacity} onChange={(event) => setOpacity(Number(event.target.value))} />
+              <span className="num">{opacity} %</span>
+            </label>
+          </div>
+          <ol className="heats" aria-label="Maps">
+            {methods.map((method, i) => (
+              <HeatCard
+                key={method}
+                method={method}
+                about={about(method)}
+                answer={answers[i]?.data}
+                problem={answers[i]?.error ?? null}
+                opacity={opacity}
+                remove={methods.length > 1 ? () => change({ methods: methods.filter((each) => each !== method) }) : null}
+              />
+            ))}
+          </ol>
+          <p className="key small">
+            <span className="swatch for" /> speaks for the output <span className="swatch against" /> speaks against it
+          </p>
+          <FigureLegend />
+        </section>
+        <section aria-labelledby="components-title">
+          <h2 id="components-title">Components behind it</h2>
+          {!snapshot && (
+            <p className="notice">
+              What these components respond to is not known yet: <code>xsys snapshot build --model {model.ref.name} --dataset DATASET</code>
+            </p>
+          )}
+          <div className="layergrid">
+            {relevant.map((layer) => (
+              <RelevantComponents
+                key={layer.layer}
+                model={model.ref.id}
+                layer={layer}
+                target={first?.target.index ?? 0}
+                sample={source.sample ?? null}
+                snapshot={snapshot}
+              />
+            ))}
+          </div>
+          {relevant.length === 0 && !answers.some((answer) => answer.isPending) && <p className="muted">There are none to show.</p>}
+        </section>
+      </div>
+      <aside aria-label="Prediction and choices">
+        {first ? (
+          <Prediction answer={first} model={model} target={shown.target} choose={(target) => change({ target })} />
+        ) : (
+          answers.some((answer) => answer.isPending) && <Loading what="the prediction" />
+        )}
+        {listed.data && <MethodChoices methods={listed.data.items} chosen={methods} change={(names) => change({ methods: names })} />}
+        <details className="panel">
+          <summary>Layers ({layers.length})</summary>
+          <Choices
+            title="Whose components to rank"
+            names={(snapshot?.layers ?? model.layers).map((layer) => layer.name)}
+            chosen={layers}
+            most={8}
+            change={(names) => change({ layers: names })}
+          />
+        </details>
+      </aside>
+    </div>
+  );
+}
+
+/** One request a method, so that each map shows when it is there, and one that is refused hides no other. */
+function useAnswers(
+  shown: Case,
+  model: Model,
+  source: ExplainedProps["source"],
+  methods: string[],
+  layers: string[],
+  listed: AttributionMethod[],
+) {
+  const ranks = methods.find((name) => listed.find((each) => each.name === name)?.family === "composite") ?? methods[0];
+  return useQueries({
+    queries: methods.map((method) => ({
+      queryKey: ["attribution", model.ref.id, shown.dataset, shown.sample, shown.picture, shown.target, method, method === ranks ? layers : []],
+      queryFn: ({ signal }: { signal: AbortSignal }) =>
+        ask(
+          api.POST("/v1/models/{model}/attributions", {
+            params: { path: { model: model.ref.id } },
+            body: {
+              ...source,
+              target: shown.target,
+              methods: [method],
+              layers: method === ranks ? layers : [],
+              components: COMPONENTS,
+              steps: STEPS,
+              fallback: "error",
+            },
+            signal,
+          }) as Promise<Answer<AttributionAnswer>>,
+        ),
+      enabled: listed.length > 0,
+      staleTime: Infinity,
+    })),
+  });
+}

@@ -1,0 +1,38 @@
+import { useQueries, useQuery } from "@tanstack/react-query";
+import { api, ask, type EpochFigures } from "../api/client";
+import type { Series } from "./chart";
+
+export type Measure = Exclude<keyof EpochFigures, "epoch">;
+
+/** What a training is watched by; the two of a pair share a chart. */
+export const MEASURES: { key: Measure; name: string; pair?: Measure; pairName?: string }[] = [
+  { key: "accuracy", name: "Accuracy", pair: "validation_accuracy", pairName: "Validation accuracy" },
+  { key: "loss", name: "Loss", pair: "validation_loss", pairName: "Validation loss" },
+  { key: "feedback_norm", name: "Feedback norm" },
+  { key: "learning_rate", name: "Learning rate" },
+  { key: "gini", name: "Weight concentration (Gini)" },
+  { key: "sign_flips", name: "Share of flipped signs" },
+];
+
+export const seriesOf = (name: string, epochs: EpochFigures[], key: Measure): Series => ({
+  name,
+  points: epochs.map((epoch) => [epoch.epoch + 1, epoch[key]] as const),
+});
+
+const curveQuery = (job: string, every: number | false) => ({
+  queryKey: ["curve", job],
+  queryFn: ({ signal }: { signal: AbortSignal }) => ask(api.GET("/v1/jobs/{job}/curve", { params: { path: { job } }, signal })),
+  refetchInterval: every,
+});
+
+export const useCurve = (job: string, every: number | false) => useQuery(curveQuery(job, every));
+
+export const useCurves = (jobs: string[], every: number | false) => useQueries({ queries: jobs.map((job) => curveQuery(job, every)) });
+
+const COLUMNS: Measure[] = MEASURES.flatMap((each) => (each.pair ? [each.key, each.pair] : [each.key]));
+
+/** A header, then a row an epoch and run. */
+export function curveRows(runs: { name: string; epochs: EpochFigures[] }[]): (string | number)[][] {
+  const rows = runs.flatMap((run) => run.epochs.map((epoch) => [run.name, epoch.epoch + 1, ...COLUMNS.map((key) => epoch[key])]));
+  return [["run", "epoch", ...COLUMNS], ...rows];
+}
