@@ -194,6 +194,35 @@ AUDIT_SUMMARY = audit.AuditSummary(
     policy_sha256=SHA, created_at=NOW,
 )  # fmt: skip
 AUDIT_POINT = audit.AuditPoint(layer="blocks.1", index=3, sign=-1, valid=None, spurious=0.1, share=0.0, verdict="idle")
+COMPARISON_QUERY = comparison.ComparisonQuery(other="s_2", layers=["blocks.1"], threshold=0.75)
+SIDE = comparison.ComparedSide(
+    snapshot="s_1", name="first", model="net", dataset=DATASET_REF, layers=["blocks.1"], components=2, similarity=1 / 3,
+    chance=0.1, excess=0.2, z=None, ceiling=0.9, known=1, alone=1, undecided=0,
+)  # fmt: skip
+SHOWN = comparison.ComparedComponent(component=REF, clarity=0.5, examples=[EXAMPLE])
+COMPARED = comparison.SnapshotComparison(
+    ours=SIDE, theirs=SIDE, similarity=None, encoder="e", same_dataset=True, threshold=0.5, pairing="mutual",
+    null_limited=False, paired=1,
+    layers=[comparison.LayerSimilarity(
+        ours="a", theirs="b", similarity=0.1, chance=0.2, z=-1.0, back=None, back_chance=None, back_z=None,
+    )],
+    pairs=[comparison.ComponentPair(ours=SHOWN, theirs=SHOWN, cosine=0.1 + 0.2, relative=None)],
+    only_ours=[comparison.LoneComponent(
+        component=SHOWN, nearest=REF, cosine=0.1, chance=0.0, ceiling=0.9, relative=0.1,
+    )], only_theirs=[],
+)  # fmt: skip
+DRIFT = comparison.SnapshotDrift(
+    old="s_1", new="s_2", same_dataset=False, threshold=0.5, unaligned=["x"],
+    layers=[comparison.LayerDrift(
+        layer="a", components=1, cosine=None, relative=None, overlap=None, scale=1.5, clarity_change=None,
+        fates={"lost": 1},
+    )],
+    rows=[comparison.DriftRow(
+        component=REF, fate="lost", cosine=None, relative=None, overlap=None, scale=None, clarity_change=None,
+        moved_to=REF, moved_cosine=0.5, before=[EXAMPLE], after=[],
+    )],
+)  # fmt: skip
+DISTRIBUTIONS = comparison.Distributions(snapshot="s_1", lineage="l", layers=[])
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
     "data.dataset": ({"dataset": "my photos"}, DATASET),
@@ -273,6 +302,13 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "audit.audit_policy": ({"snapshot": "s_1"}, audit.PolicyDraft(snapshot="s_1", yaml="version: 1")),
     "jobs.audit": ({"body": audit.AuditRequest(snapshot="s_1", policy=POLICY)}, JOB),
+    "comparison.distributions": ({"snapshot": "s_1", "layer": "blocks.1"}, DISTRIBUTIONS),
+    "comparison.compare": ({"snapshot": "s_1", "query": COMPARISON_QUERY}, COMPARED),
+    "comparison.comparison_report": (
+        {"snapshot": "s_1", "query": COMPARISON_QUERY, "format": "csv"}, Binary(b"a", "text/csv; charset=utf-8", None)
+    ),
+    "comparison.drift": ({"snapshot": "s_1", "new": "s_2", "threshold": 0.25, "k": 3}, DRIFT),
+    "comparison.drift_report": ({"snapshot": "s_1", "new": "s_2"}, Binary(b"<p>", "text/html; charset=utf-8", None)),
     "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),
