@@ -864,6 +864,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshots/{snapshot}/comparison": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare two snapshots of one encoder: how alike they are, what both know, what only one knows
+         * @description Compare two snapshots of one encoder: how alike they are, what both know, what only one knows
+         */
+        post: operations["comparison_compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/comparison/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Export a comparison: one HTML page with example pictures, or a line of CSV for every component
+         * @description Export a comparison: one HTML page with example pictures, or a line of CSV for every component
+         */
+        post: operations["comparison_comparison_report"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/snapshots/{snapshot}/components": {
         parameters: {
             query?: never;
@@ -896,6 +936,66 @@ export interface paths {
          * @description Show one component: examples, histogram, prototypes, nearest components
          */
         get: operations["explanation_component"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/distributions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show how clarity, polysemanticity and redundancy are spread in each layer, beside what chance gives
+         * @description Show how clarity, polysemanticity and redundancy are spread in each layer, beside what chance gives
+         */
+        get: operations["comparison_distributions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/drift/{new}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what became of each component between this snapshot and a later one of the same network
+         * @description Show what became of each component between this snapshot and a later one of the same network
+         */
+        get: operations["comparison_drift"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshots/{snapshot}/drift/{new}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export drift: one HTML page with the examples before and after, or a line of CSV for every component
+         * @description Export drift: one HTML page with the examples before and after, or a line of CSV for every component
+         */
+        get: operations["comparison_drift_report"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1671,6 +1771,54 @@ export interface components {
             probability: number;
         };
         /**
+         * ComparedComponent
+         * @description A component with what it is shown by.
+         */
+        ComparedComponent: {
+            component: components["schemas"]["ComponentRef"];
+            /** Clarity */
+            clarity: number;
+            /** Examples */
+            examples: components["schemas"]["Example"][];
+        };
+        /**
+         * ComparedSide
+         * @description One of the two snapshots. `similarity` is the mean cosine of its components to their nearest in the other one.
+         *
+         *     `chance` is that of as many random sets of pictures, `excess` the difference, `z` the difference in standard
+         *     deviations of the random draws; `ceiling` what the same components with other examples would reach. `undecided`
+         *     components are too diffuse to be told from chance.
+         */
+        ComparedSide: {
+            /** Snapshot */
+            snapshot: string;
+            /** Name */
+            name: string;
+            /** Model */
+            model: string;
+            dataset: components["schemas"]["DatasetRef"];
+            /** Layers */
+            layers: string[];
+            /** Components */
+            components: number;
+            /** Similarity */
+            similarity: number | null;
+            /** Chance */
+            chance: number | null;
+            /** Excess */
+            excess: number | null;
+            /** Z */
+            z: number | null;
+            /** Ceiling */
+            ceiling: number | null;
+            /** Known */
+            known: number;
+            /** Alone */
+            alone: number;
+            /** Undecided */
+            undecided: number;
+        };
+        /**
          * Comparison
          * @description A finished comparison. `matched` names the pairs of representations that have been matched concept by concept.
          */
@@ -1703,6 +1851,54 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+        };
+        /**
+         * ComparisonQuery
+         * @description What to compare a snapshot with, and how. `layers` are of the snapshot, `other_layers` of the other one.
+         *
+         *     A component is known to the other side if its relative similarity to the nearest component there reaches
+         *     `threshold`. `pairing` says how pairs are made: each other's nearest, or one-to-one at the least total distance
+         *     (up to 5,000 components a side).
+         */
+        ComparisonQuery: {
+            /**
+             * Other
+             * @description id (`s_...`) or name of a snapshot
+             */
+            other: string;
+            /** Layers */
+            layers?: string[] | null;
+            /** Other Layers */
+            other_layers?: string[] | null;
+            /**
+             * Threshold
+             * @description least relative similarity: 0 is chance, 1 the same with other examples
+             * @default 0.5
+             */
+            threshold: number;
+            /**
+             * Pairing
+             * @default mutual
+             * @enum {string}
+             */
+            pairing: "mutual" | "one-to-one";
+            /**
+             * K
+             * @description most rows of each list in the answer
+             * @default 20
+             */
+            k: number;
+            /**
+             * Examples
+             * @description examples of each component in the answer
+             * @default 4
+             */
+            examples: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * ComparisonRequest
@@ -1867,6 +2063,18 @@ export interface components {
             vocabulary_sha256: string;
             /** Scorers */
             scorers: components["schemas"]["ScorerLabels"][];
+        };
+        /**
+         * ComponentPair
+         * @description Two components that belong together. `relative` is the smaller of both sides' relative similarities.
+         */
+        ComponentPair: {
+            ours: components["schemas"]["ComparedComponent"];
+            theirs: components["schemas"]["ComparedComponent"];
+            /** Cosine */
+            cosine: number;
+            /** Relative */
+            relative: number | null;
         };
         /**
          * ComponentRef
@@ -2176,6 +2384,87 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /**
+         * Distribution
+         * @description A metric over a layer's components: quantiles and a histogram, beside the same metric of random sets.
+         *
+         *     `edges` has one value more than `counts` and `null_counts`; both are shares that add up to 1. `above_null` is the
+         *     share of components above the 95 % point of the null; None where the layer has no components.
+         */
+        Distribution: {
+            /**
+             * Metric
+             * @enum {string}
+             */
+            metric: "clarity" | "polysemanticity" | "redundancy";
+            /** N */
+            n: number;
+            /** Mean */
+            mean: number | null;
+            /** Quantiles */
+            quantiles: {
+                [key: string]: number;
+            };
+            /** Null Mean */
+            null_mean: number;
+            /** Null Quantiles */
+            null_quantiles: {
+                [key: string]: number;
+            };
+            /** Above Null */
+            above_null: number | null;
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
+            /** Null Counts */
+            null_counts: number[];
+        };
+        /**
+         * Distributions
+         * @description How clarity, polysemanticity and redundancy are spread in each layer of a snapshot.
+         */
+        Distributions: {
+            /** Snapshot */
+            snapshot: string;
+            /** Lineage */
+            lineage: string;
+            /** Layers */
+            layers: components["schemas"]["LayerDistributions"][];
+        };
+        /**
+         * DriftRow
+         * @description What became of one component.
+         *
+         *     `relative` is 0 at what random sets reach and 1 at the same component with other examples; `overlap` is the Jaccard
+         *     index of the examples (None on different data); `scale` the new mean activation of the examples over the old one.
+         *     `moved_to` is the new component most like the old one, if that is another one.
+         */
+        DriftRow: {
+            component: components["schemas"]["ComponentRef"];
+            /**
+             * Fate
+             * @enum {string}
+             */
+            fate: "kept" | "changed" | "undecided" | "lost" | "gained" | "absent";
+            /** Cosine */
+            cosine: number | null;
+            /** Relative */
+            relative: number | null;
+            /** Overlap */
+            overlap: number | null;
+            /** Scale */
+            scale: number | null;
+            /** Clarity Change */
+            clarity_change: number | null;
+            moved_to: components["schemas"]["ComponentRef"] | null;
+            /** Moved Cosine */
+            moved_cosine: number | null;
+            /** Before */
+            before: components["schemas"]["Example"][];
+            /** After */
+            after: components["schemas"]["Example"][];
         };
         /**
          * Encoder
@@ -2613,6 +2902,42 @@ export interface components {
             calls: number;
         };
         /**
+         * LayerDistributions
+         * @description The metrics of one layer.
+         */
+        LayerDistributions: {
+            /** Layer */
+            layer: string;
+            /** Components */
+            components: number;
+            /** Metrics */
+            metrics: components["schemas"]["Distribution"][];
+        };
+        /**
+         * LayerDrift
+         * @description A layer in both states: means over the components that both have, and how many met which fate.
+         */
+        LayerDrift: {
+            /** Layer */
+            layer: string;
+            /** Components */
+            components: number;
+            /** Cosine */
+            cosine: number | null;
+            /** Relative */
+            relative: number | null;
+            /** Overlap */
+            overlap: number | null;
+            /** Scale */
+            scale: number | null;
+            /** Clarity Change */
+            clarity_change: number | null;
+            /** Fates */
+            fates: {
+                [key: string]: number;
+            };
+        };
+        /**
          * LayerKind
          * @description Where the component axis lies in the tensor that a layer puts out.
          * @enum {string}
@@ -2663,6 +2988,28 @@ export interface components {
             rule: string;
             /** Components */
             components: components["schemas"]["RelevantComponent"][];
+        };
+        /**
+         * LayerSimilarity
+         * @description Two layers: `similarity` of ours to theirs, `back` of theirs to ours, with what chance gives for each.
+         */
+        LayerSimilarity: {
+            /** Ours */
+            ours: string;
+            /** Theirs */
+            theirs: string;
+            /** Similarity */
+            similarity: number | null;
+            /** Chance */
+            chance: number | null;
+            /** Z */
+            z: number | null;
+            /** Back */
+            back: number | null;
+            /** Back Chance */
+            back_chance: number | null;
+            /** Back Z */
+            back_z: number | null;
         };
         /**
          * Leaderboard
@@ -2727,6 +3074,22 @@ export interface components {
         LoginRequest: {
             /** Link */
             link: string;
+        };
+        /**
+         * LoneComponent
+         * @description A component without its like on the other side, and the nearest that there is.
+         */
+        LoneComponent: {
+            component: components["schemas"]["ComparedComponent"];
+            nearest: components["schemas"]["ComponentRef"];
+            /** Cosine */
+            cosine: number;
+            /** Chance */
+            chance: number;
+            /** Ceiling */
+            ceiling: number;
+            /** Relative */
+            relative: number;
         };
         /**
          * Model
@@ -3570,6 +3933,62 @@ export interface components {
             artifacts: number;
             /** Damaged */
             damaged: string[];
+        };
+        /**
+         * SnapshotComparison
+         * @description How alike two snapshots are, what both know, and what only one knows.
+         *
+         *     `pairs` come with the most alike first, `only_*` with the clearest first; each list shows `k` of its number.
+         *     `null_limited` says that a side has more components than there are random sets, so that chance is a little low.
+         */
+        SnapshotComparison: {
+            ours: components["schemas"]["ComparedSide"];
+            theirs: components["schemas"]["ComparedSide"];
+            /** Similarity */
+            similarity: number | null;
+            /** Encoder */
+            encoder: string;
+            /** Same Dataset */
+            same_dataset: boolean;
+            /** Threshold */
+            threshold: number;
+            /**
+             * Pairing
+             * @enum {string}
+             */
+            pairing: "mutual" | "one-to-one";
+            /** Null Limited */
+            null_limited: boolean;
+            /** Layers */
+            layers: components["schemas"]["LayerSimilarity"][];
+            /** Paired */
+            paired: number;
+            /** Pairs */
+            pairs: components["schemas"]["ComponentPair"][];
+            /** Only Ours */
+            only_ours: components["schemas"]["LoneComponent"][];
+            /** Only Theirs */
+            only_theirs: components["schemas"]["LoneComponent"][];
+        };
+        /**
+         * SnapshotDrift
+         * @description What became of the components between two states of one network; `rows` with the most changed first.
+         */
+        SnapshotDrift: {
+            /** Old */
+            old: string;
+            /** New */
+            new: string;
+            /** Same Dataset */
+            same_dataset: boolean;
+            /** Threshold */
+            threshold: number;
+            /** Layers */
+            layers: components["schemas"]["LayerDrift"][];
+            /** Unaligned */
+            unaligned: string[];
+            /** Rows */
+            rows: components["schemas"]["DriftRow"][];
         };
         /**
          * SnapshotLayer
@@ -8177,6 +8596,231 @@ export interface operations {
             };
         };
     };
+    comparison_compare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComparisonQuery"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotComparison"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DifferentEncoders, InvalidRequest, TooManyToPair */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    comparison_comparison_report: {
+        parameters: {
+            query?: {
+                format?: "html" | "csv";
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ComparisonQuery"];
+            };
+        };
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DifferentEncoders, InvalidRequest, TooManyToPair */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     explanation_components: {
         parameters: {
             query?: {
@@ -8330,6 +8974,315 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    comparison_distributions: {
+        parameters: {
+            query?: {
+                layer?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Distributions"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    comparison_drift: {
+        parameters: {
+            query?: {
+                layer?: string | null;
+                /** @description least relative similarity: 0 is chance, 1 the same with other examples */
+                threshold?: number;
+                /** @description most rows of each list in the answer */
+                k?: number;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+                /** @description id (`s_...`) or name of a snapshot */
+                new: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotDrift"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DifferentEncoders, InvalidRequest, NothingToAlign */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    comparison_drift_report: {
+        parameters: {
+            query?: {
+                layer?: string | null;
+                /** @description least relative similarity: 0 is chance, 1 the same with other examples */
+                threshold?: number;
+                format?: "html" | "csv";
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+                /** @description id (`s_...`) or name of a snapshot */
+                new: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DifferentEncoders, InvalidRequest, NothingToAlign */
             422: {
                 headers: {
                     [name: string]: unknown;
