@@ -14,11 +14,10 @@ from contracts.model import LayerName
 
 Layout = Literal["umap", "pca"]
 Pairing = Literal["mutual", "one-to-one"]
+Space = Literal["centred", "raw"]
 Fate = Literal["kept", "changed", "undecided", "lost", "gained", "absent"]
 Layers = Annotated[list[LayerName], Field(min_length=1, max_length=1000)]
-Threshold = Annotated[
-    float, Field(ge=0, le=2, description="least relative similarity: 0 is chance, 1 the same with other examples")
-]
+Threshold = Annotated[float, Field(ge=0, le=2, description="least relative similarity: 0 is chance, 1 wholly alike")]
 Rows = Annotated[int, Field(ge=0, le=1000, description="most rows of each list in the answer")]
 Shown = Annotated[int, Field(ge=0, le=30, description="examples of each component in the answer")]
 
@@ -49,7 +48,9 @@ class ComparisonQuery(Contract):
 
     A component is known to the other side if its relative similarity to the nearest component there reaches
     `threshold`. `pairing` says how pairs are made: each other's nearest, or one-to-one at the least total distance
-    (up to 5,000 components a side).
+    (up to 5,000 components a side). In the `centred` space the direction of the mean picture is taken out
+    of every vector, so that encoders whose pictures all lie close together still tell meanings apart; `raw` cosines are
+    as published.
     """
 
     other: SnapshotId
@@ -57,6 +58,7 @@ class ComparisonQuery(Contract):
     other_layers: Layers | None = None
     threshold: Threshold = 0.5
     pairing: Pairing = "mutual"
+    space: Space = "centred"
     k: Rows = 20
     examples: Shown = 4
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -66,8 +68,8 @@ class ComparedSide(Contract):
     """One of the two snapshots. `similarity` is the mean cosine of its components to their nearest in the other one.
 
     `chance` is that of as many random sets of pictures, `excess` the difference, `z` the difference in standard
-    deviations of the random draws; `ceiling` what the same components with other examples would reach. `undecided`
-    components are too diffuse to be told from chance.
+    deviations of the random draws; `ceiling` what the same components would reach had their examples been drawn anew:
+    the most to expect on different pictures. `undecided` components are too diffuse for their absence to mean anything.
     """
 
     snapshot: str
@@ -141,6 +143,7 @@ class SnapshotComparison(Contract):
     same_dataset: bool
     threshold: FiniteFloat
     pairing: Pairing
+    space: Space
     null_limited: bool
     layers: list[LayerSimilarity]
     paired: int
@@ -152,8 +155,9 @@ class SnapshotComparison(Contract):
 class DriftRow(Contract):
     """What became of one component.
 
-    `relative` is 0 at what random sets reach and 1 at the same component with other examples; `overlap` is the Jaccard
-    index of the examples (None on different data); `scale` the new mean activation of the examples over the old one.
+    `cosine` is of the vectors as they are; `relative` is taken without the direction of the mean picture, 0 at what
+    random sets reach and 1 where nothing changed. `overlap` is the Jaccard index of the examples (None on different
+    data); `scale` the new mean activation of the examples over the old one.
     `moved_to` is the new component most like the old one, if that is another one.
     """
 

@@ -27,7 +27,7 @@ from services.kit.arrays import unpack_arrays
 
 Layers = Annotated[str | None, typer.Option("--layers", help="Layers of the first, with commas. Default: all.")]
 Other = Annotated[str | None, typer.Option("--other-layers", help="Layers of the second. Default: all.")]
-Threshold = Annotated[float, typer.Option(help="Relative similarity that counts: 0 chance, 1 other examples of it.")]
+Threshold = Annotated[float, typer.Option(help="Relative similarity that counts: 0 chance, 1 wholly alike.")]
 CsvFile = Annotated[Path | None, typer.Option("--csv", help="Also write a line for every component to this file.")]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Also write one page with pictures to this file.")]
 FATES = get_args(Fate)
@@ -52,6 +52,9 @@ def compare(
     pairing: Annotated[
         Literal["mutual", "one-to-one"], typer.Option(help="Each other's nearest, or the best assignment of all.")
     ] = "mutual",
+    space: Annotated[
+        Literal["centred", "raw"], typer.Option(help="Without the mean picture, or cosines as published.")
+    ] = "centred",
     k: Most = 10,
     csv: CsvFile = None,
     html: HtmlFile = None,
@@ -60,7 +63,13 @@ def compare(
     """Compare two snapshots of one encoder: how alike, what both know, what only one knows."""
     at = desk(context)
     query = ComparisonQuery(
-        other=other, layers=_names(layers), other_layers=_names(other_layers), threshold=threshold, pairing=pairing, k=k
+        other=other,
+        layers=_names(layers),
+        other_layers=_names(other_layers),
+        threshold=threshold,
+        pairing=pairing,
+        space=space,
+        k=k,
     )
     found = at.comparison.compare(at.caller, snapshot, query)
     show_json(found) if json else show_comparison(found)

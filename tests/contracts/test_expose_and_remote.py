@@ -202,7 +202,7 @@ SIDE = comparison.ComparedSide(
 SHOWN = comparison.ComparedComponent(component=REF, clarity=0.5, examples=[EXAMPLE])
 COMPARED = comparison.SnapshotComparison(
     ours=SIDE, theirs=SIDE, similarity=None, encoder="e", same_dataset=True, threshold=0.5, pairing="mutual",
-    null_limited=False, paired=1,
+    space="raw", null_limited=False, paired=1,
     layers=[comparison.LayerSimilarity(
         ours="a", theirs="b", similarity=0.1, chance=0.2, z=-1.0, back=None, back_chance=None, back_z=None,
     )],

@@ -19,15 +19,16 @@ from contracts.comparison import (
     SnapshotComparison,
 )
 from contracts.explanation import ComponentRef
+from services.explanation.comparison.centring import Placed, mean_direction, place, unit_without
 from services.explanation.comparison.pairing import mutual_nearest, one_to_one
 from services.explanation.comparison.similarity import (
     Chance,
     Nearest,
-    ceiling,
     chance_of_nearest,
     nearest_in,
     relative_similarity,
     standard_score,
+    too_diffuse,
 )
 from services.explanation.comparison.together import Together, together
 from services.explanation.opened import Opened
@@ -62,13 +63,16 @@ class Half:
 
     Attributes
     ----------
-    groups : [G] components of each of its layers. nearest : in each of the other side's layers.
-    chance : for each of those layers, and last for all of them.
+    groups : [G] components of each of its layers. placed : its components as both sides are placed.
+    nearest : in each of the other side's layers.
+    chance : for each of those layers, and last for all of them. most : [A] the cosine that counts as wholly alike.
     """
 
     opened: Opened
     layers: list[str]
     table: Together
+    placed: Placed
+    most: NDArray[np.float64]
     groups: Integers
     nearest: Nearest
     chance: Chance
@@ -82,20 +86,15 @@ class Half:
         return self.nearest.overall()
 
     @cached_property
-    def ceiling(self) -> NDArray[np.float64]:
-        """What each component would reach with other examples."""
-        return ceiling(self.table.figures["clarity"], self.table.n_valid)
-
-    @cached_property
     def relative(self) -> NDArray[np.float64]:
-        """Where each best cosine lies between chance and ceiling."""
-        return relative_similarity(self.best[0], self.chance.expected[-1], self.ceiling)
+        """Where each best cosine lies between chance and the most that is possible."""
+        return relative_similarity(self.best[0], self.chance.expected[-1], self.most)
 
     @cached_property
     def state(self) -> NDArray[np.int64]:
         """Whether each component is known to the other side."""
-        known = np.where(self.relative >= self.threshold, KNOWN, ALONE)
-        return np.where(np.isnan(self.relative), UNDECIDED, known)
+        known = self.relative >= self.threshold
+        return np.where(known, KNOWN, np.where(too_diffuse(self.relative, self.placed.ceiling), UNDECIDED, ALONE))
 
     def layer_figures(self, ours: int, theirs: int) -> tuple[float | None, float | None, float | None]:
         """Similarity of one of its layers to one of theirs, with chance and z."""
@@ -119,7 +118,7 @@ class Half:
             layers=self.layers, components=count, similarity=value, chance=chance,
             excess=None if value is None or chance is None else value - chance,
             z=None if value is None else standard_score(value, draws),
-            ceiling=float(self.ceiling.mean()) if some else None,
+            ceiling=float(self.placed.ceiling.mean()) if some else None,
             **{state: int((self.state == number).sum()) for number, state in enumerate(STATES)},
         )  # fmt: skip
 
@@ -166,6 +165,7 @@ class Compared:
             same_dataset=same_samples(ours.opened, theirs.opened),
             threshold=query.threshold,
             pairing=query.pairing,
+            space=query.space,
             null_limited=max(len(ours.table), len(theirs.table)) > bank,
             layers=[self._layers(a, b) for a in range(len(ours.layers)) for b in range(len(theirs.layers))],
             paired=len(self.cosine),
@@ -187,7 +187,7 @@ class Compared:
         cosine = np.float32(self.cosine[place])
         halves = ((self.ours, a), (self.theirs, b))
         relative = [
-            float(relative_similarity(cosine, half.chance.expected[-1][row], half.ceiling[row])) for half, row in halves
+            float(relative_similarity(cosine, half.chance.expected[-1][row], half.most[row])) for half, row in halves
         ]
         return ComponentPair(
             ours=self.ours.component(a, self.query.examples),
@@ -210,7 +210,7 @@ def lone(half: Half, other: Half, row: int, examples: int) -> LoneComponent:
         nearest=other.reference(int(half.best[1][row])),
         cosine=float(half.best[0][row]),
         chance=float(half.chance.expected[-1][row]),
-        ceiling=float(half.ceiling[row]),
+        ceiling=float(half.placed.ceiling[row]),
         relative=float(half.relative[row]),
     )
 
@@ -227,18 +227,27 @@ def compared(ours: Opened, theirs: Opened, query: ComparisonQuery) -> Compared:
         opened.layer_names if layers is None else list(dict.fromkeys(layers))
         for opened, layers in ((ours, query.layers), (theirs, query.other_layers))
     ]
-    tables = together(ours, names[0]), together(theirs, names[1])
-    groups = [
-        _groups(table, opened, layers) for table, opened, layers in zip(tables, (ours, theirs), names, strict=True)
+    sides = (ours, theirs)
+    tables = [together(opened, layers) for opened, layers in zip(sides, names, strict=True)]
+    groups = [_groups(table, opened, layers) for table, opened, layers in zip(tables, sides, names, strict=True)]
+    banks = ours.banks[-1], theirs.banks[-1]
+    direction = mean_direction(*banks) if query.space == "centred" else np.zeros_like(banks[0][0])
+    placed = [
+        place(table.vectors, table.length, table.figures["clarity"], table.n_valid, direction) for table in tables
     ]
-    halves = [
-        _half(opened, layers, tables[one], groups[one], tables[1 - one], groups[1 - one], bank, query)
-        for one, (opened, layers, bank) in enumerate(
-            zip((ours, theirs), names, (theirs.banks[-1], ours.banks[-1]), strict=True)
+    identical = same_samples(ours, theirs)
+    halves = []
+    for one, other in ((0, 1), (1, 0)):
+        nearest = nearest_in(placed[one].vectors, placed[other].vectors, groups[other])
+        sizes = [int(size) for size in groups[other]] + [len(tables[other])]
+        bank = unit_without(direction, banks[other])
+        chance = chance_of_nearest(placed[one].vectors, groups[one], bank, sizes, seed=query.seed)
+        most = np.ones(len(tables[one])) if identical else placed[one].ceiling
+        halves.append(
+            Half(sides[one], names[one], tables[one], placed[one], most, groups[one], nearest, chance, query.threshold)
         )
-    ]
     a, b = _paired(halves[0], halves[1], query)
-    cosine = np.einsum("pd,pd->p", tables[0].vectors[a], tables[1].vectors[b])
+    cosine = np.einsum("pd,pd->p", placed[0].vectors[a], placed[1].vectors[b])
     order = np.argsort(-cosine, kind="stable")
     return Compared(query, halves[0], halves[1], (a[order], b[order]), cosine[order])
 
@@ -247,19 +256,9 @@ def _groups(table: Together, opened: Opened, layers: list[str]) -> Integers:
     return np.array([(table.layer == opened.layer_number(name)).sum() for name in layers], np.int64)
 
 
-def _half(
-    opened: Opened, layers: list[str], table: Together, groups: Integers, other: Together, their_groups: Integers,
-    bank: NDArray[np.float32], query: ComparisonQuery,
-) -> Half:  # fmt: skip
-    nearest = nearest_in(table.vectors, other.vectors, their_groups)
-    sizes = [int(size) for size in their_groups] + [len(other)]
-    chance = chance_of_nearest(table.vectors, groups, bank, sizes, seed=query.seed)
-    return Half(opened, layers, table, groups, nearest, chance, query.threshold)
-
-
 def _paired(ours: Half, theirs: Half, query: ComparisonQuery) -> tuple[Integers, Integers]:
     if not len(ours.table) or not len(theirs.table):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if query.pairing == "one-to-one":
-        return one_to_one(ours.table.vectors, theirs.table.vectors)
+        return one_to_one(ours.placed.vectors, theirs.placed.vectors)
     return mutual_nearest(ours.best[1], theirs.best[1])

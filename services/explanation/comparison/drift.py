@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.explanation.comparison.similarity import ceiling, nearest_in, relative_similarity
+from services.explanation.comparison.similarity import nearest_in, relative_similarity, too_diffuse
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -21,12 +21,15 @@ class State:
 
     Parameters
     ----------
-    vectors : [C, d] float32 unit rows, zeros where there is none. good : [C] whether it has one.
+    vectors : [C, d] float32 unit rows, anything where there is none. good : [C] whether it has one.
+    centred : [C, d] the same without the direction of the mean picture; ceiling : [C], see `Placed`.
     ids, values : [C, k] examples, -1 = empty, and their activations. n_valid : [C] how many are evidence.
     clarity : [C] float32, NaN where undefined.
     """
 
     vectors: Floats
+    centred: Floats
+    ceiling: Doubles
     good: NDArray[np.bool_]
     ids: NDArray[np.int64]
     values: Floats
@@ -38,8 +41,8 @@ class State:
 class Drift:
     """[C] each; NaN (or -1 for `nearest`) where a side has nothing to compare.
 
-    `relative` is 0 at what random sets reach and 1 at the same component with other examples. `nearest` is the new
-    component most like the old one, `nearest_cosine` its cosine.
+    `relative` is 0 at what random sets reach and 1 at an unchanged meaning. `nearest` is the new component most like
+    the old one, `nearest_cosine` its cosine.
     """
 
     fate: NDArray[np.uint8]
@@ -57,13 +60,14 @@ def drift_of(old: State, new: State, bank: Floats, *, threshold: float, same_sam
 
     Parameters
     ----------
-    bank : [R, d] unit mean vectors of random sets, of the new state's data: what a cosine is by chance.
+    bank : [R, d] random sets of the new state's data, without that direction too: what a centred cosine is by chance.
     threshold : least `relative` of a component that was kept.
     same_samples : whether sample numbers mean the same pictures in both; without that there is no overlap.
 
     Returns
     -------
-    Drift. `scale` is the new mean magnitude of the examples' activations over the old one.
+    Drift. `cosine` is of the vectors as they are, `relative` and `nearest` of the centred ones; `scale` is the
+    new mean magnitude of the examples' activations over the old one.
 
     Source: ours, after the drift figures that SemanticLens names for checkpoints.
     """
@@ -74,8 +78,10 @@ def drift_of(old: State, new: State, bank: Floats, *, threshold: float, same_sam
     relative, overlap, scale, clarity = (np.full(count, np.nan) for _ in range(4))
     nearest = np.full(count, -1, np.int64)
     cosine[rows] = np.einsum("cd,cd->c", old.vectors[rows], new.vectors[rows])
-    chance = old.vectors[rows] @ bank.mean(axis=0, dtype=np.float64).astype(np.float32)
-    relative[rows] = relative_similarity(cosine[rows], chance, ceiling(old.clarity[rows], old.n_valid[rows]))
+    chance = old.centred[rows] @ bank.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = np.einsum("cd,cd->c", old.centred[rows], new.centred[rows])
+    most = np.ones(len(rows)) if same_samples else old.ceiling[rows]
+    relative[rows] = relative_similarity(centred, chance, most)
     if same_samples:
         overlap[rows] = jaccard(_evident(old, rows), _evident(new, rows))
     before, after = _magnitude(old), _magnitude(new)
@@ -83,11 +89,17 @@ def drift_of(old: State, new: State, bank: Floats, *, threshold: float, same_sam
     clarity[rows] = new.clarity[rows].astype(np.float64) - old.clarity[rows]
     evident, left = np.flatnonzero(new.good), np.flatnonzero(old.good)
     if len(evident) and len(left):
-        found = nearest_in(old.vectors[left], new.vectors[evident], np.array([len(evident)]))
+        found = nearest_in(old.centred[left], new.centred[evident], np.array([len(evident)]))
         nearest[left], nearest_cosine[left] = evident[found.index[:, 0]], found.score[:, 0]
     fate = np.select(
-        [~old.good & ~new.good, old.good & ~new.good, ~old.good & new.good, np.isnan(relative), relative >= threshold],
-        [ABSENT, LOST, GAINED, UNDECIDED, KEPT],
+        [
+            ~old.good & ~new.good,
+            old.good & ~new.good,
+            ~old.good & new.good,
+            relative >= threshold,
+            too_diffuse(relative, old.ceiling),
+        ],
+        [ABSENT, LOST, GAINED, KEPT, UNDECIDED],
         CHANGED,
     ).astype(np.uint8)
     return Drift(fate, cosine, relative, overlap, scale, clarity, nearest, nearest_cosine)

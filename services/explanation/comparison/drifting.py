@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from contracts.comparison import DriftRow, LayerDrift, NothingToAlign, SnapshotDrift
 from contracts.explanation import Example
+from services.explanation.comparison.centring import mean_direction, place, unit_without
 from services.explanation.comparison.compare import require_one_encoder, same_samples
 from services.explanation.comparison.drift import ABSENT, FATES, KEPT, UNDECIDED, Drift, State, drift_of
 from services.explanation.components import measured
@@ -46,11 +47,11 @@ class Drifted:
     def most_changed(self) -> list[tuple[str, int]]:
         """Changed, lost and gained components, the least relative similarity first, then lost, then gained."""
         found: list[tuple[int, float, int, str, int]] = []
-        for place, (name, drift) in enumerate(self.layers.items()):
+        for number, (name, drift) in enumerate(self.layers.items()):
             rows = np.flatnonzero(~np.isin(drift.fate, (KEPT, UNDECIDED, ABSENT)))
             relative = np.nan_to_num(drift.relative[rows], nan=0.0)
             found += [
-                (int(drift.fate[row]), float(value), place, name, int(row))
+                (int(drift.fate[row]), float(value), number, name, int(row))
                 for row, value in zip(rows, relative, strict=True)
             ]
         return [(name, row) for _, _, _, name, row in sorted(found)]
@@ -113,21 +114,28 @@ def drifted(old: Opened, new: Opened, layer: str | None, threshold: float) -> Dr
         )  # fmt: skip
     every = dict.fromkeys([*wanted, *(new.layer_names if layer is None else [])])
     identical = same_samples(old, new)
-    layers = {
-        name: drift_of(_state(old, name), _state(new, name), new.banks[-1], threshold=threshold, same_samples=identical)
-        for name in same
-    }
+    direction = mean_direction(old.banks[-1], new.banks[-1])
+    bank = unit_without(direction, new.banks[-1])
+    layers = {}
+    for name in same:
+        states = [_state(opened, name, direction) for opened in (old, new)]
+        layers[name] = drift_of(states[0], states[1], bank, threshold=threshold, same_samples=identical)
     return Drifted(old, new, layers, [name for name in every if name not in layers], threshold)
 
 
-def _state(opened: Opened, layer: str) -> State:
+def _state(opened: Opened, layer: str, direction: NDArray[np.float32]) -> State:
     tables = opened.tables(layer)
     examples, vectors = tables.examples, tables.vectors
+    n_valid = examples["n_valid"].astype(np.int64)
+    clarity = np.nan_to_num(vectors["clarity"])
+    placed = place(vectors["unit"], vectors["length"], clarity, n_valid, direction)
     return State(
         vectors=vectors["unit"],
+        centred=placed.vectors,
+        ceiling=placed.ceiling,
         good=vectors["state"] == OK,
         ids=examples["ids"],
         values=examples["values"],
-        n_valid=examples["n_valid"].astype(np.int64),
+        n_valid=n_valid,
         clarity=vectors["clarity"],
     )

@@ -42,7 +42,7 @@ def comparison_csv(compared: Compared) -> str:
                 yield (
                     side, half.opened.snapshot.id, *_named(half.reference(row)), half.table.figures["clarity"][row],
                     *_named(other.reference(near) if near >= 0 else None), half.best[0][row],
-                    half.chance.expected[-1][row], half.ceiling[row], measured(half.relative[row]),
+                    half.chance.expected[-1][row], half.placed.ceiling[row], measured(half.relative[row]),
                     STATES[int(half.state[row])], *_named(other.reference(paired[row]) if row in paired else None),
                 )  # fmt: skip
 
@@ -100,8 +100,8 @@ def comparison_page(told: SnapshotComparison, ours: Thumbnail, theirs: Thumbnail
     ]  # fmt: skip
     sections = [
         "<p>Similarity is the mean cosine of each component to its nearest on the other side; read it beside what as "
-        "many random sets of pictures reach (chance). Relative is 0 at chance and 1 at the same component with other "
-        f"examples; from {told.threshold:g} on a component counts as known. "
+        "many random sets of pictures reach (chance). Relative is 0 at chance and 1 at the most that "
+        f"is possible; from {told.threshold:g} on a component counts as known. "
         f"{'Both sides saw the same pictures.' if told.same_dataset else 'The sides saw different pictures.'}</p>",
         _sides([told.ours, told.theirs]),
         "<h2>Layers</h2>" + _matrix(told),
@@ -135,8 +135,8 @@ def drift_page(told: SnapshotDrift, before: Thumbnail, after: Thumbnail) -> str:
     return _page(
         f"Drift from {told.old} to {told.new}",
         [
-            "<p>Component i against component i. Relative is 0 at what random sets of pictures reach and 1 at the same "
-            f"component with other examples; below {told.threshold:g} it has changed.</p>",
+            "<p>Component i against component i. Relative is 0 at what random sets of pictures reach and 1 where "
+            f"nothing changed; below {told.threshold:g} it has changed.</p>",
             f"<p>Not compared: {escape(unaligned)}</p>" if unaligned else "",
             _table(["layer", *(name.replace("_", " ") for name in FIGURES), *FATES], layers),
             "<h2>Most changed</h2>",

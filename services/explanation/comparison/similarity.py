@@ -13,6 +13,7 @@ Integers = NDArray[np.integer]
 BLOCK = 2048
 DRAWS = 20
 SMALLEST_SPAN = 0.05
+DIFFUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -130,36 +131,32 @@ def chance_of_nearest(
     return Chance(expected, of_groups)
 
 
-def ceiling(clarity: Floats, n_valid: Integers) -> Doubles:
-    """Cosine that a component would have with itself if its examples were drawn anew.
+def relative_similarity(score: Floats, chance: Floats, most: Doubles) -> Doubles:
+    """Where a cosine lies between chance (0) and the most that is possible (1).
 
     Parameters
     ----------
-    clarity : [A] mean pairwise cosine of the examples. n_valid : [A] their number, >= 2.
+    score, chance : [A] cosines. most : [A] 1 where both sides saw the same pictures; on different ones what each
+        component would reach with itself, had its examples been drawn anew (`Placed.ceiling`).
 
     Returns
     -------
-    [A] float64: c / (c + (1 - c) / n), since the mean of n unit vectors of mean cosine c has squared length
-    c + (1 - c) / n, and two such means have inner product c. 0 where c <= 0. Components that share examples may lie
-    above it.
-
-    Source: ours.
-    """
-    c = np.maximum(np.asarray(clarity, np.float64), 0)
-    return np.where(c > 0, c / (c + (1 - c) / np.maximum(n_valid, 2)), 0.0)
-
-
-def relative_similarity(score: Floats, chance: Floats, most: Doubles) -> Doubles:
-    """Where a cosine lies between chance (0) and the same component with other examples (1).
-
-    Returns
-    -------
-    [A] float64, NaN where chance and ceiling are less than 0.05 apart: the component is too diffuse for an answer.
+    [A] float64, NaN where chance and most are less than 0.05 apart: the component is too diffuse for an answer.
 
     Source: ours; encoders differ in how large cosines are, these figures do not.
     """
     span = most - chance
     return np.where(span >= SMALLEST_SPAN, (score - chance) / np.maximum(span, SMALLEST_SPAN), np.nan)
+
+
+def too_diffuse(relative: Doubles, most: Doubles) -> NDArray[np.bool_]:
+    """Whether not being found says nothing: no relative similarity, or less than 0.2 to itself with other examples.
+
+    Parameters
+    ----------
+    relative : [A] of `relative_similarity`. most : [A] of `Placed.ceiling`.
+    """
+    return np.isnan(relative) | (most < DIFFUSE)
 
 
 def standard_score(value: float, draws: Doubles) -> float | None:

@@ -21,7 +21,7 @@ class Together:
     ----------
     vectors : [P, d] float32 unit rows.
     layer : [P] int32, place of the layer in the snapshot. row : [P] int64 in the layer's tables.
-    index, sign : [P] int32. n_valid : [P] int64.
+    index, sign : [P] int32. length : [P] float32, of the mean before it was made a unit vector. n_valid : [P] int64.
     figures : the metrics by name, [P] float32, NaN where undefined.
     """
 
@@ -30,6 +30,7 @@ class Together:
     row: NDArray[np.int64]
     index: NDArray[np.int32]
     sign: NDArray[np.int32]
+    length: NDArray[np.float32]
     n_valid: NDArray[np.int64]
     figures: dict[str, NDArray[np.float32]]
 
@@ -55,6 +56,7 @@ def together(opened: Opened, layers: list[str] | None = None) -> Together:
             "index": tables.examples["index"][good].astype(np.int32),
             "sign": tables.examples["sign"][good].astype(np.int32),
             "n_valid": tables.examples["n_valid"][good].astype(np.int64),
+            "length": tables.vectors["length"][good],
             **{name: tables.vectors[column][good].astype(np.float32) for name, column in COLUMNS.items()},
         }
         for name_of, column in columns.items():

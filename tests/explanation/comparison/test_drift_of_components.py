@@ -4,11 +4,14 @@ import pytest
 from services.explanation.comparison.drift import FATES, State, drift_of, jaccard
 
 
-def state(vectors, *, ids, values, good=None, clarity=0.8) -> State:
+def state(vectors, *, ids, values, good=None, clarity=0.8, ceiling=0.9) -> State:
     rows = np.array(vectors, np.float32)
     count = len(rows)
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return State(
-        vectors=rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9),
+        vectors=unit,
+        centred=unit,
+        ceiling=np.full(count, ceiling),
         good=np.ones(count, bool) if good is None else np.array(good),
         ids=np.array(ids, np.int64),
         values=np.array(values, np.float32),
@@ -62,9 +65,9 @@ def test_components_are_lost_gained_or_absent():
 
 
 def test_a_diffuse_component_is_not_said_to_have_changed():
-    old = state(EYE[:3], ids=IDS, values=ONES, clarity=0.01)
+    old = state(EYE[:3], ids=IDS, values=ONES, ceiling=0.1)
     new = state([EYE[1], EYE[0], EYE[2]], ids=IDS, values=ONES)
-    assert fates(drift_of(old, new, BANK, threshold=0.5, same_samples=True)) == ["undecided"] * 3
+    assert fates(drift_of(old, new, BANK, threshold=0.5, same_samples=True)) == ["undecided"] * 2 + ["kept"]
 
 
 def test_jaccard_counts_shared_samples_and_no_empty_places():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from contracts.comparison import TooManyToPair
+from services.explanation.comparison.centring import mean_direction, place, unit_without
 from services.explanation.comparison.pairing import mutual_nearest, one_to_one
 from services.explanation.comparison.similarity import (
-    ceiling,
     chance_of_nearest,
     nearest_in,
     relative_similarity,
@@ -64,9 +64,9 @@ def test_chance_for_one_vector_is_the_mean_over_the_bank_and_grows_with_the_othe
 def test_chance_of_a_group_is_the_mean_of_its_components(monkeypatch):
     monkeypatch.setattr("services.explanation.comparison.similarity.BLOCK", 16)
     chance = chance_of_nearest(rows_of(50), np.array([13, 0, 37]), rows_of(90, seed=3), [30, 5])
-    for place in (0, 1):
-        assert chance.groups[place, :, 0].mean() == pytest.approx(chance.expected[place, :13].mean(), abs=1e-5)
-        assert chance.groups[place, :, 2].mean() == pytest.approx(chance.expected[place, 13:].mean(), abs=1e-5)
+    for size in (0, 1):
+        assert chance.groups[size, :, 0].mean() == pytest.approx(chance.expected[size, :13].mean(), abs=1e-5)
+        assert chance.groups[size, :, 2].mean() == pytest.approx(chance.expected[size, 13:].mean(), abs=1e-5)
     assert (chance.groups[:, :, 1] == 0).all()
 
 
@@ -84,20 +84,38 @@ def test_a_score_has_no_z_where_draws_do_not_vary():
     assert standard_score(1.0, np.array([0.0, 0.5, 1.0])) == pytest.approx(1.0)
 
 
-# --- ceiling --------------------------------------------------------------------------------------
+# --- components without what all pictures share ---------------------------------------------------
 @pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
-def test_the_ceiling_is_what_a_second_draw_of_examples_reaches(noise):
-    draw = np.random.default_rng(6)
-    topic = np.eye(64)[0]
-    examples = unit(topic + noise * draw.normal(size=(400, 2, 12, 64)) / 8)
-    means = unit(examples.mean(axis=2))
-    reached = (means[:, 0] * means[:, 1]).sum(axis=1)
+@pytest.mark.parametrize("shared", [0.0, 1.5])
+def test_the_ceiling_is_what_a_second_draw_of_examples_reaches(noise, shared):
+    draw, axes = np.random.default_rng(6), np.eye(64, dtype=np.float32)
+    examples = unit(shared * axes[1] + axes[0] + noise * draw.normal(size=(400, 2, 12, 64)) / 8)
+    means = examples.mean(axis=2)
     grams = np.einsum("and,amd->anm", examples[:, 0], examples[:, 0])
-    clarity = (grams.sum(axis=(1, 2)) - 12) / (12 * 11)
-    assert ceiling(clarity, np.full(400, 12)).mean() == pytest.approx(reached.mean(), abs=0.01)
+    clarity = ((grams.sum(axis=(1, 2)) - 12) / (12 * 11)).astype(np.float32)
+    length = np.linalg.norm(means, axis=2).astype(np.float32)
+    direction = axes[1] if shared else 0 * axes[1]
+    placed = [place(unit(means[:, one]), length[:, one], clarity, np.full(400, 12), direction) for one in (0, 1)]
+    reached = (placed[0].vectors * placed[1].vectors).sum(axis=1)
+    assert placed[0].ceiling.mean() == pytest.approx(reached.mean(), abs=0.015)
+    if not shared:
+        assert placed[0].ceiling == pytest.approx(clarity / (clarity + (1 - clarity) / 12), abs=1e-5)
 
 
-def test_relative_similarity_is_zero_at_chance_one_at_the_ceiling_and_undefined_without_room():
+def test_random_sets_have_nothing_in_common_once_the_mean_direction_is_gone():
+    draw = np.random.default_rng(9)
+    pictures = unit(draw.normal(size=(500, 24)) + 0.7)
+    bank = unit(pictures[draw.integers(0, 500, (1500, 20))].mean(axis=1))
+    direction = mean_direction(bank)
+    assert direction @ unit(pictures.mean(axis=0)) > 0.999
+    rest = unit_without(direction, bank)
+    assert (bank[:50] @ bank[50:].T).mean() > 0.8
+    assert abs((rest[:50] @ rest[50:].T).mean()) < 0.02
+    assert np.abs(rest @ direction).max() < 1e-5
+    assert (unit_without(direction, direction[None]) == 0).all()
+
+
+def test_relative_similarity_is_zero_at_chance_one_at_the_most_and_undefined_without_room():
     found = relative_similarity(
         np.array([0.2, 0.8, 0.5, 0.9], np.float32),
         np.array([0.2, 0.2, 0.2, 0.88], np.float32),
