@@ -1786,8 +1786,8 @@ export interface components {
          * @description One of the two snapshots. `similarity` is the mean cosine of its components to their nearest in the other one.
          *
          *     `chance` is that of as many random sets of pictures, `excess` the difference, `z` the difference in standard
-         *     deviations of the random draws; `ceiling` what the same components with other examples would reach. `undecided`
-         *     components are too diffuse to be told from chance.
+         *     deviations of the random draws; `ceiling` what the same components would reach had their examples been drawn anew:
+         *     the most to expect on different pictures. `undecided` components are too diffuse for their absence to mean anything.
          */
         ComparedSide: {
             /** Snapshot */
@@ -1858,7 +1858,9 @@ export interface components {
          *
          *     A component is known to the other side if its relative similarity to the nearest component there reaches
          *     `threshold`. `pairing` says how pairs are made: each other's nearest, or one-to-one at the least total distance
-         *     (up to 5,000 components a side).
+         *     (up to 5,000 components a side). In the `centred` space the direction of the mean picture is taken out
+         *     of every vector, so that encoders whose pictures all lie close together still tell meanings apart; `raw` cosines are
+         *     as published.
          */
         ComparisonQuery: {
             /**
@@ -1872,7 +1874,7 @@ export interface components {
             other_layers?: string[] | null;
             /**
              * Threshold
-             * @description least relative similarity: 0 is chance, 1 the same with other examples
+             * @description least relative similarity: 0 is chance, 1 wholly alike
              * @default 0.5
              */
             threshold: number;
@@ -1882,6 +1884,12 @@ export interface components {
              * @enum {string}
              */
             pairing: "mutual" | "one-to-one";
+            /**
+             * Space
+             * @default centred
+             * @enum {string}
+             */
+            space: "centred" | "raw";
             /**
              * K
              * @description most rows of each list in the answer
@@ -2437,8 +2445,9 @@ export interface components {
          * DriftRow
          * @description What became of one component.
          *
-         *     `relative` is 0 at what random sets reach and 1 at the same component with other examples; `overlap` is the Jaccard
-         *     index of the examples (None on different data); `scale` the new mean activation of the examples over the old one.
+         *     `cosine` is of the vectors as they are; `relative` is taken without the direction of the mean picture, 0 at what
+         *     random sets reach and 1 where nothing changed. `overlap` is the Jaccard index of the examples (None on different
+         *     data); `scale` the new mean activation of the examples over the old one.
          *     `moved_to` is the new component most like the old one, if that is another one.
          */
         DriftRow: {
@@ -3957,6 +3966,11 @@ export interface components {
              * @enum {string}
              */
             pairing: "mutual" | "one-to-one";
+            /**
+             * Space
+             * @enum {string}
+             */
+            space: "centred" | "raw";
             /** Null Limited */
             null_limited: boolean;
             /** Layers */
@@ -9112,7 +9126,7 @@ export interface operations {
         parameters: {
             query?: {
                 layer?: string | null;
-                /** @description least relative similarity: 0 is chance, 1 the same with other examples */
+                /** @description least relative similarity: 0 is chance, 1 wholly alike */
                 threshold?: number;
                 /** @description most rows of each list in the answer */
                 k?: number;
@@ -9215,7 +9229,7 @@ export interface operations {
         parameters: {
             query?: {
                 layer?: string | null;
-                /** @description least relative similarity: 0 is chance, 1 the same with other examples */
+                /** @description least relative similarity: 0 is chance, 1 wholly alike */
                 threshold?: number;
                 format?: "html" | "csv";
             };
