@@ -71,7 +71,8 @@ class AuditPolicy(Contract):
     `min_clarity_z`: below it a component is `unclear` and is not judged by concepts. `min_examples` counts distinct
     pictures: those of one group, and copies, count once. Relevance is measured on up to `samples` pictures that the
     model assigns to the class (`over: predicted`) or that bear its label, of the first `pool` pictures.
-    `background`: names of unrelated things that fit the domain; without them names of ImageNet are taken.
+    `background`: names that fit the domain and the encoder, or `captions` for those of the dataset; without it names of
+    ImageNet are taken. Names that share a word with a concept are left out of its null.
     """
 
     version: Literal[1] = 1
@@ -89,7 +90,7 @@ class AuditPolicy(Contract):
     rule: Annotated[str, Field(min_length=1, max_length=80)] = "activation_x_gradient"
     ablate: Annotated[int, Field(ge=0, le=1024, description="components a class and layer to ablate")] = 32
     templates: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=16)] | None = None
-    background: Annotated[list[Concept], Field(min_length=100, max_length=20_000)] | None = None
+    background: Annotated[list[Concept], Field(min_length=100, max_length=20_000)] | Literal["captions"] | None = None
 
 
 class AuditRequest(Contract):
@@ -176,8 +177,9 @@ class AuditCheck(Contract):
 
 
 class AuditCalibration(Contract):
-    """How the tests were calibrated. `resolution_limited`: a lone discovery could not have reached the rate.
+    """How the tests were calibrated; `pool` is the smallest null of a concept.
 
+    `resolution_limited`: a lone discovery could not have reached the rate.
     `needed` is how many discoveries at the smallest attainable p reach it together.
     """
 

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from contracts.audit import Audit, AuditRequest
 from contracts.data import DatasetRegistration, ScenesSource
 from contracts.explanation import PictureTerm, SearchHit, SearchQuery, SnapshotRequest, Term, TextTerm
 from contracts.model import ModelRegistration
@@ -34,6 +35,14 @@ ARTEFACT, CLASS = "artefact=tag", "shape=triangle"
 PROMPT = "a tag in the corner"
 DETECTOR = 0.9
 PAIRS = 4
+POLICY = f"""\
+layers: [{LAYER}]
+background: captions
+classes:
+  triangle:
+    valid: [a triangle]
+    spurious: [{PROMPT}]
+"""
 TILE, ACROSS, DOWN = 96, 8, 6
 
 
@@ -116,6 +125,23 @@ def rankings(desk: Desk, snapshot: str) -> list[Ranking]:
     return found
 
 
+def audit(desk: Desk, snapshot: str, *, quiet: bool = False) -> Audit:
+    """Judge the class that was confounded: what may it rest on, and what not."""
+    job = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=snapshot, yaml=POLICY)), quiet=quiet)
+    return desk.audit.audit(desk.caller, str(job.result))
+
+
+def show_verdict(found: Audit, truth: dict[int, float]) -> None:
+    """Print what the audit finds, beside the truth about the components that it flags."""
+    check = next(check for check in found.checks if check.rule == "spurious")
+    flagged = [one.index for one in found.findings if one.verdict == "spurious"]
+    right = sum(truth[index] >= DETECTOR for index in flagged)
+    state = "passes" if found.passed else "fails"
+    typer.echo(f"\nthe audit of `triangle` {state}: {check.components} components of {LAYER} react to “{PROMPT}”,")
+    typer.echo(f"and carry {check.share:.0%} of its relevance where {check.limit:.0%} is the most")
+    typer.echo(f"{right} of the {len(flagged)} detect the tag; {found.id} with `xsys audit show {found.id}`")
+
+
 def show(desk: Desk, snapshot: str, picture: Path) -> None:
     """Print what the classifier goes by and what the searches find, and save the examples as one picture."""
     logit = list(SHAPES).index("triangle")
@@ -139,6 +165,7 @@ def show(desk: Desk, snapshot: str, picture: Path) -> None:
         )
     save_grid(desk, snapshot, found[0].hits[:DOWN], picture)
     typer.echo(f"\nexamples of the first {DOWN} components: {picture}")
+    show_verdict(audit(desk, snapshot, quiet=True), found[0].truth)
 
 
 def _verdict(ranking: Ranking, hit: SearchHit) -> str:

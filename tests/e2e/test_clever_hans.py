@@ -1,11 +1,18 @@
 """The controlled demo: the search finds the components that detect the planted artefact, and the truth agrees."""
 
+import json
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
 from orchestration.cli import clever_hans
 from orchestration.cli.desk import local_desk
+from orchestration.cli.progress import follow
+from services.explanation.audits.policies import parse_policy
+from tests.conftest import Installation
 
 N = 240
 
@@ -15,9 +22,11 @@ def built(tmp_path_factory):
     home = tmp_path_factory.mktemp("hans") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XSYS_HOME", str(home))
+        patch.setenv("XSYS_THREADS", "1")  # nets this small are slower on two
         desk = local_desk()
         held_out = clever_hans.TEST.model_copy(update={"n": N})
-        yield desk, clever_hans.build(desk, home / "controlled", held_out=held_out, quiet=True), home
+        with desk.worker():
+            yield desk, clever_hans.build(desk, home / "controlled", held_out=held_out, quiet=True), home
 
 
 def test_the_logit_of_the_class_goes_by_the_tag_more_than_by_the_shape(built):
@@ -44,6 +53,7 @@ def test_it_prints_the_table_and_saves_examples_that_show_the_tag(built, capsys)
     clever_hans.show(desk, snapshot, picture)
     out = capsys.readouterr().out
     assert "artefact=tag" in out and "of 96 components detect the tag" in out
+    assert "the audit of `triangle` fails: " in out
     hit = clever_hans.rankings(desk, snapshot)[0].hits[0].component
     examples = desk.explanation.component(desk.caller, snapshot, hit.layer, hit.index).examples[:8]
     samples = [desk.data.sample(desk.caller, f"{clever_hans.NAME}-test", example.sample) for example in examples]
@@ -59,3 +69,123 @@ def test_the_masks_of_its_scenes_come_with_the_samples(built):
     assert desk.data.mask(desk.caller, f"{clever_hans.NAME}-train", tagged[0].index, "artefact").body.startswith(
         b"\x89PNG"
     )
+
+
+POLICY = """\
+layers: [relu4, head]
+background: captions
+limits: {spurious: 0.9}
+classes:
+  triangle: {valid: [a triangle], spurious: [a tag in the corner]}
+  star: {valid: [a star], spurious: [a tag in the corner]}
+"""
+
+
+@pytest.fixture(scope="module")
+def audited(built):
+    desk, snapshot, home = built
+    job = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=snapshot, yaml=POLICY)), quiet=True)
+    return desk, desk.audit.audit(desk.caller, job.result), home
+
+
+def test_an_audit_flags_the_detectors_of_the_tag_and_nothing_else(audited):
+    desk, found, _ = audited
+    truth = clever_hans.truth_of(desk, found.snapshot, "relu4", clever_hans.ARTEFACT)
+    flagged = {one.index for one in found.findings if one.verdict == "spurious" and one.layer == "relu4"}
+    true = {index for index, area in truth.items() if area >= 0.9}
+    assert len(flagged & true) >= 0.8 * len(true) and len(flagged - true) <= 1
+    first = next(one for one in found.findings if one.verdict == "spurious" and one.layer == "relu4")
+    assert first.tests[0].concept == "a tag in the corner" and first.tests[0].q <= 0.05 and first.tests[0].z > 2
+    assert first.effect > 0.1 and first.distinct >= 5 and len(first.examples) == 8
+    assert found.calibration.background >= 200 and not found.calibration.resolution_limited
+
+
+def test_the_logit_of_the_misled_class_rests_on_the_tag_and_the_audit_fails(audited):
+    _, found, _ = audited
+    broken = [(check.readout, check.layer, check.rule) for check in found.checks if not check.passed]
+    assert broken == [("triangle", "head", "spurious")] and not found.passed
+    shares = {(one.readout, one.layer): {v.verdict: v.share for v in one.verdicts} for one in found.readouts}
+    assert shares["triangle", "relu4"]["spurious"] > 0.2 and shares["triangle", "head"]["spurious"] > 0.9
+    assert all(sum(of.values()) == pytest.approx(1) for of in shares.values())
+
+
+def test_all_components_have_a_place_between_valid_and_spurious(audited):
+    desk, found, _ = audited
+    told = desk.audit.audit_points(desk.caller, found.id, "triangle")
+    assert told.components == len(told.points) == 96 + 2 * 6  # logits have a negative side
+    assert sum(point.share for point in told.points) == pytest.approx(2)
+    first = told.points[0]
+    assert (first.layer, first.verdict) == ("head", "spurious") and first.spurious > first.valid
+    with pytest.raises(UnknownReadout):
+        desk.audit.audit_points(desk.caller, found.id, "cat")
+
+
+def test_decisions_are_added_and_stay(audited):
+    desk, found, _ = audited
+    desk.audit.sign_off(desk.caller, found.id, SignOffRequest(verdict="rejected", note="<b>tag</b>"))
+    desk.audit.sign_off(desk.caller, found.id, SignOffRequest(verdict="accepted"))
+    signed = desk.audit.audit(desk.caller, found.id).sign_offs
+    assert [(one.number, one.verdict, one.user) for one in signed] == [
+        (1, "rejected", desk.caller.user), (2, "accepted", desk.caller.user)
+    ]  # fmt: skip
+    listed = next(one for one in desk.audit.audits(desk.caller).items if one.id == found.id)
+    assert (listed.passed, listed.violations, listed.sign_offs) == (False, 1, signed) and listed.flagged >= 20
+
+
+def test_the_page_needs_nothing_else_and_the_junit_report_counts_the_limits(audited):
+    desk, found, _ = audited
+    desk.audit.sign_off(desk.caller, found.id, SignOffRequest(verdict="rejected", note="<script>&"))
+    page = desk.audit.audit_report(desk.caller, found.id, "html").body.decode()
+    assert page.count("data:image/webp;base64,") > 20 and "&lt;script&gt;&amp;" in page
+    assert "<script" not in page and "http://" not in page and "https://" not in page
+    report = ElementTree.fromstring(desk.audit.audit_report(desk.caller, found.id, "junit").body)
+    assert report.attrib == {"tests": str(len(found.checks)), "failures": "1"}
+    failure = report.find(".//testcase[failure]")
+    assert failure.attrib["classname"] == f"{found.id}.triangle" and "a tag in the corner" in failure[0].text
+
+
+def test_the_same_audit_again_is_the_same(audited):
+    desk, found, _ = audited
+    again = AuditRequest(snapshot=found.snapshot_name, policy=found.policy)
+    job = follow(desk, desk.jobs.audit(desk.caller, again), quiet=True)
+    assert job.result == found.id and all(stage.parts_reused == stage.parts for stage in job.stages)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("layers: [relu4, relu9]\nclasses:\n  star: {valid: [a]}", 1, "no layer relu9"),
+        ("classes:\n  star: {valid: [x]}\n  sta: {valid: [x]}", 3, "no class sta"),
+        ("over: labelled\nclasses:\n  star:\n    valid: [a]\n    label: moo", 5, "no picture bears the label moo"),
+        ("classes:\n  s:\n    valid: [a]\n    output: 6", 4, "6 outputs"),
+        ("rule: lrpp\nclasses:\n  star: {valid: [a]}", 1, "no rule lrpp"),
+        ("background: captions\nclasses:\n  star: {valid: [a large small background]}", 1, "share no word"),
+    ],
+)
+def test_what_the_snapshot_does_not_have_is_refused_with_its_line(audited, text, line, told):
+    desk, found, _ = audited
+    with pytest.raises(BadPolicy) as refusal:
+        desk.jobs.audit(desk.caller, AuditRequest(snapshot=found.snapshot, yaml=text))
+    assert refusal.value.facts["line"] == line and told in refusal.value.detail
+
+
+def test_the_command_exits_with_what_a_build_needs(audited, tmp_path):
+    _, found, home = audited
+    told = Installation(home)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    words = ("audit", "run", str(policy), "--snapshot", found.snapshot, "--junit", str(tmp_path / "j.xml"))
+    failed = told.run(*words, "--json", check=False)
+    assert failed.returncode == 1 and json.loads(failed.stdout)["policy_sha256"] == found.policy_sha256
+    assert b'failures="1"' in (tmp_path / "j.xml").read_bytes()
+    policy.write_text(POLICY.replace("star:", "sta:"))
+    refused = told.run(*words, check=False)
+    assert refused.returncode == 2 and "line 6: the model has no class sta" in refused.stderr
+
+
+def test_the_draft_is_a_policy_that_passes_until_something_is_forbidden(audited):
+    desk, found, _ = audited
+    text = desk.audit.audit_policy(desk.caller, found.snapshot).yaml
+    assert set(parse_policy(text).policy.classes) == {"circle", "square", "triangle", "star", "cross", "ring"}
+    job = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=found.snapshot, yaml=text)), quiet=True)
+    assert desk.audit.audit(desk.caller, job.result).passed

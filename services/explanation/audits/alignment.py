@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.explanation.semantics.nulls import bank_moments
-from services.explanation.semantics.significance import q_values, tail_shares
+from services.explanation.semantics.significance import q_values
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -38,12 +38,13 @@ class Aligned:
     Parameters
     ----------
     alignment : [P, Q] float32 cosines. z : [P, Q] float32, NaN where there is no null.
-    pool : [K] float32, z of the rows against the background: the null of all of them together.
+    null : [K, B'] float32, z of some rows against the background. background : [B'] places of the usable names.
     """
 
     alignment: Floats
     z: Floats
-    pool: Floats
+    null: Floats
+    background: NDArray[np.int64]
 
 
 def align(rows: Floats, concepts: Floats, calibrator: Calibrator, *, pooled: int = POOLED_ROWS) -> Aligned:
@@ -65,7 +66,7 @@ def align(rows: Floats, concepts: Floats, calibrator: Calibrator, *, pooled: int
     of_concept = bank_moments(calibrator.bank, concepts)
     chosen = np.zeros(len(rows), dtype=bool)
     chosen[np.linspace(0, len(rows) - 1, min(pooled, len(rows))).round().astype(np.int64)] = True
-    alignment, z, pool = [], [], [np.zeros(0, np.float32)]
+    alignment, z, drawn = [], [], [np.zeros((0, len(usable)), np.float32)]
     for start in range(0, len(rows), CHUNK):
         block = rows[start : start + CHUNK]
         null = (block @ background.T - mean) / deviation
@@ -73,10 +74,9 @@ def align(rows: Floats, concepts: Floats, calibrator: Calibrator, *, pooled: int
         scores = block @ concepts.T
         alignment.append(scores)
         z.append(((scores - of_concept[0]) / of_concept[1] - middle) / spread)
-        drawn = (null - middle) / spread
-        pool.append(drawn[chosen[start : start + CHUNK] & np.isfinite(spread[:, 0])].ravel())
+        drawn.append(((null - middle) / spread)[chosen[start : start + CHUNK] & np.isfinite(spread[:, 0])])
     empty = np.zeros((0, len(concepts)), np.float32)
-    return Aligned(np.concatenate([empty, *alignment]), np.concatenate([empty, *z]), np.concatenate(pool))
+    return Aligned(np.concatenate([empty, *alignment]), np.concatenate([empty, *z]), np.concatenate(drawn), usable)
 
 
 def _robust(values: Floats) -> tuple[Floats, Floats]:
@@ -95,34 +95,61 @@ class Tested:
 
     Parameters
     ----------
-    p, q : one [P, Q] float64 array for each layer. tests : size of the one family. smallest_p : the attainable one.
+    p, q : one [P, Q] float64 array for each layer. tests : size of the one family. pool : the smallest of the pools.
+    smallest_p : the smallest attainable one, 1 / (1 + largest pool).
     """
 
     p: list[Doubles]
     q: list[Doubles]
     tests: int
+    pool: int
     smallest_p: float
 
 
-def tested(layers: Sequence[Aligned]) -> Tested:
+def significances(layers: Sequence[Aligned], related: NDArray[np.bool_]) -> Tested:
     """Shares of the pooled null that reach each z, corrected for false discoveries over all layers and concepts.
 
-    Source: Benjamini and Hochberg 1995 over an empirical null; pooling all rows is ours.
+    Parameters
+    ----------
+    layers : aligned with the same concepts and the same calibrator.
+    related : [Q, B] bool; what a name reaches is no null for a concept that it is related to.
+
+    Source: Benjamini and Hochberg 1995 over an empirical null; pooling all rows, and who is left out, are ours.
     """
-    pool = np.concatenate([np.zeros(0, np.float32), *(layer.pool for layer in layers)])
-    flat = np.concatenate([np.zeros(0, np.float32), *(layer.z.ravel() for layer in layers)])
-    known = np.isfinite(flat)
-    p, q = np.full(len(flat), np.nan), np.full(len(flat), np.nan)
-    if known.any() and len(pool):
-        p[known] = tail_shares(flat[known], pool)
+    z = np.concatenate([layer.z for layer in layers])
+    null = np.concatenate([layer.null for layer in layers])
+    related = related[:, layers[0].background]
+    known = np.isfinite(z)
+    p, q = np.full(z.shape, np.nan), np.full(z.shape, np.nan)
+    everything = np.sort(null, axis=None)
+    sizes = []
+    for left_out, concepts in _alike(related):
+        some = null[:, left_out].ravel()
+        reached = _reaching(everything, z[:, concepts]) - _reaching(np.sort(some), z[:, concepts])
+        sizes.append(len(everything) - len(some))
+        if sizes[-1]:
+            p[:, concepts] = (1 + reached) / (1 + sizes[-1])
+    p = np.where(known, p, np.nan)
+    known = np.isfinite(p)
+    if known.any():
         q[known] = q_values(p[known])
-    ends = np.cumsum([layer.z.size for layer in layers])[:-1]
-    shapes = [layer.z.shape for layer in layers]
+    ends = np.cumsum([len(layer.z) for layer in layers])[:-1]
+    return Tested(
+        np.split(p, ends), np.split(q, ends), int(known.sum()), min(sizes, default=0), 1 / (1 + max(sizes, default=0))
+    )
 
-    def divided(values: Doubles) -> list[Doubles]:
-        return [part.reshape(shape) for part, shape in zip(np.split(values, ends), shapes, strict=True)]
 
-    return Tested(divided(p), divided(q), int(known.sum()), 1 / (1 + len(pool)))
+def _alike(related: NDArray[np.bool_]) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+    """Concepts with the same related names share a pool: pairs of related names [B] and places of concepts."""
+    if not len(related):
+        return []
+    kinds, kind = np.unique(related, axis=0, return_inverse=True)
+    return [(kinds[number], np.flatnonzero(kind.ravel() == number)) for number in range(len(kinds))]
+
+
+def _reaching(ordered: NDArray[np.floating], values: Floats) -> NDArray[np.int64]:
+    """How many of the ascending `ordered` are at least as large as each value. NaN is the caller's."""
+    return np.asarray(len(ordered) - np.searchsorted(ordered, values, side="left"), dtype=np.int64)
 
 
 def strongest(z: Floats, component: NDArray[np.int64], components: int) -> NDArray[np.int64]:

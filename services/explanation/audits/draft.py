@@ -34,8 +34,9 @@ min_examples: {fewest}
 over: predicted
 samples: 64
 
-# For names that have nothing to do with the domain, give at least 500 that do, so that z and q mean something:
-# background: [...]
+# What the concepts are compared with: names of ImageNet, or the captions of the dataset, or a list of at least 100
+# names. Take captions or a list where the encoder knows little but this domain.
+{background}
 
 # What no class may rest on:
 # forbidden: ["a watermark"]
@@ -49,8 +50,13 @@ CLASS = """\
 """
 
 
-def draft(snapshot: Snapshot, model: Model, labels: Sequence[str | None]) -> str:
-    """Write a policy that names up to 20 of the model's classes: first those that the dataset has labels for."""
+def draft(snapshot: Snapshot, model: Model, labels: Sequence[str | None], *, captions: bool) -> str:
+    """Write a policy that names up to 20 of the model's classes: first those that the dataset has labels for.
+
+    Parameters
+    ----------
+    captions : whether the dataset has enough of them to compare concepts with.
+    """
     counts = Counter(label for label in labels if label)
     classes = model.classes or []
     known = sorted((name for name in classes if name in counts), key=lambda name: -counts[name])
@@ -58,6 +64,7 @@ def draft(snapshot: Snapshot, model: Model, labels: Sequence[str | None]) -> str
     fewest = AuditPolicy.model_fields["min_examples"].default
     head = HEAD.format(
         model=model.ref.name, snapshot=snapshot.id, name=snapshot.name, fewest=fewest,
+        background="background: captions" if captions else "# background: captions",
         layers=json.dumps([layer.name for layer in snapshot.layers], ensure_ascii=False),
     )  # fmt: skip
     if not chosen:

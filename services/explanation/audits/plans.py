@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from pydantic import JsonValue
 
 from contracts.audit import AuditPolicy, AuditRequest
@@ -13,6 +15,7 @@ from contracts.base import Caller
 from contracts.errors import NoTextSide
 from contracts.model import Layer, Model, ModelService
 from services.explanation.audits.policies import KINDS, Policy, checked, normalised, parse_policy
+from services.explanation.audits.words import FEWEST_UNRELATED, related
 from services.explanation.opened import Opened
 from services.explanation.repository import snapshot_row
 from services.explanation.semantics.queries import TEMPLATES, require_templates
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 Params = dict[str, JsonValue]
 ACTIVATION = "activation_x_gradient"
+MOST_CAPTIONS = 1000
 MOST_PAIRS = 40_000_000
 
 
@@ -34,12 +38,14 @@ class Resolved:
     Parameters
     ----------
     readouts : name, output, label and the places of its concepts by kind. concepts : each spelling once.
+    background : names for the null; empty for those of ImageNet.
     """
 
     known: Policy
     layers: list[Layer]
     readouts: list[Params]
     concepts: list[str]
+    background: list[str]
 
 
 def plan_audit(
@@ -89,8 +95,33 @@ def resolve(known: Policy, opened: Opened, model: Model) -> Resolved:
             f"{pairs:,} pairs of component and concept are too many; the most is {MOST_PAIRS:,}", "classes"
         )
     written = [text for _, text in sorted(concepts.values())]
+    background = _background(known, opened, written)
     chosen = [layers[name].model_copy(update={"signed": signed[name]}) for name in dict.fromkeys(names)]
-    return Resolved(known, chosen, readouts, written)
+    return Resolved(known, chosen, readouts, written, background)
+
+
+def _background(known: Policy, opened: Opened, concepts: list[str]) -> list[str]:
+    """Names for the null; none for those of ImageNet. Every concept needs enough that are not related to it."""
+    told = known.policy.background
+    if told is None:
+        return []
+    names = list(dict.fromkeys(told)) if told != "captions" else captions_of(opened.manifest.captions())
+    unrelated = (~related(concepts, names)).sum(axis=1)
+    for concept, left in zip(concepts, unrelated.tolist(), strict=True):
+        if left < FEWEST_UNRELATED:
+            raise known.refused(
+                f"{left} of {len(names)} names share no word with {concept!r}; {FEWEST_UNRELATED} are needed",
+                "background", concept=concept, unrelated=left,
+            )  # fmt: skip
+    return names
+
+
+def captions_of(captions: Sequence[str | None]) -> list[str]:
+    """Up to 1,000 different captions, evenly spread over the alphabet."""
+    known = sorted({caption for caption in captions if caption and caption.strip()})
+    if len(known) <= MOST_CAPTIONS:
+        return known
+    return [known[place] for place in np.linspace(0, len(known) - 1, MOST_CAPTIONS).round().astype(int)]
 
 
 def _readout(name: str, known: Policy, opened: Opened, model: Model, concepts: dict[str, tuple[int, str]]) -> Params:
@@ -138,7 +169,7 @@ def _stages(
     names = [layer.name for layer in found.layers]
     words: Params = {
         "concepts": list[JsonValue](found.concepts), "templates": list[JsonValue](policy.templates or TEMPLATES),
-        "background": list[JsonValue](policy.background or []), "layers": list[JsonValue](names), "fdr": policy.fdr,
+        "background": list[JsonValue](found.background), "layers": list[JsonValue](names), "fdr": policy.fdr,
         "encoder": snapshot.encoder.model_dump(mode="json"),
     }  # fmt: skip
     vectors = {"nulls": artifacts["nulls"], **{f"vectors/{name}": artifacts[f"vectors/{name}"] for name in names}}

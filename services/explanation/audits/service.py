@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from services.explanation.service import Explanation
 
 MOST_POINTS = 5000
+FEWEST_CAPTIONS = 200
 
 
 class Audits:
@@ -91,7 +92,9 @@ class Audits:
         """Write a commented policy for the classes of a snapshot's model."""
         opened = self.explanation.opened(caller, snapshot)
         model = self.models.model(caller, opened.snapshot.model.id)
-        return PolicyDraft(snapshot=opened.snapshot.id, yaml=draft(opened.snapshot, model, opened.labels))
+        captions = len({caption for caption in opened.manifest.captions() if caption}) >= FEWEST_CAPTIONS
+        text = draft(opened.snapshot, model, opened.labels, captions=captions)
+        return PolicyDraft(snapshot=opened.snapshot.id, yaml=text)
 
     def _path(self, caller: Caller, audit: str, role: str) -> Path:
         with self.database.reading() as db:

@@ -8,9 +8,10 @@ import numpy as np
 
 from contracts.errors import EncoderMismatch
 from contracts.explanation import Encoder
-from services.explanation.audits.alignment import Calibrator, align, of_components, strongest, tested
+from services.explanation.audits.alignment import Calibrator, align, of_components, significances, strongest
 from services.explanation.audits.publish import publish_audit_part
 from services.explanation.audits.verdicts import discoveries_needed
+from services.explanation.audits.words import related
 from services.explanation.encoders.port import EncoderPort
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.semantics.queries import (
@@ -37,14 +38,15 @@ def align_concepts(work: Work, encoders: EncoderCache) -> None:
     """Test every component of all layers against every concept, as one family."""
     spec = cast(dict[str, Any], work.spec)
     nulls = work.arrays("nulls")
-    concepts, background = _directions(spec, nulls, encoders)
+    names = list(spec["background"]) or background_names(BACKGROUND)
+    concepts, background = _directions(spec, nulls, encoders, names)
     calibrator = Calibrator(nulls[f"bank/{int(nulls['sizes'][-1])}"], background)
     vectors = {name: work.arrays(f"vectors/{name}") for name in spec["layers"]}
     aligned = []
     for name in spec["layers"]:
         aligned.append(align(vectors[name]["row_vectors"], concepts, calibrator))
         work.advance(0)
-    found = tested(aligned)
+    found = significances(aligned, related(spec["concepts"], names))
     for name, layer, p, q in zip(spec["layers"], aligned, found.p, found.q, strict=True):
         owners = vectors[name]["row_component"].astype(np.int64)
         best = strongest(layer.z, owners, len(vectors[name]["state"]))
@@ -56,7 +58,7 @@ def align_concepts(work: Work, encoders: EncoderCache) -> None:
     work.emit_record(
         "calibration",
         {
-            "tests": found.tests, "background": len(background), "pool": sum(len(layer.pool) for layer in aligned),
+            "tests": found.tests, "background": len(background), "pool": found.pool,
             "smallest_p": found.smallest_p, "resolution_limited": needed > 1, "needed": needed,
         },
     )  # fmt: skip
@@ -64,21 +66,20 @@ def align_concepts(work: Work, encoders: EncoderCache) -> None:
 
 
 def _directions(
-    spec: dict[str, Any], nulls: dict[str, np.ndarray], encoders: EncoderCache
+    spec: dict[str, Any], nulls: dict[str, np.ndarray], encoders: EncoderCache, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Directions of concepts [Q, d] and of the background [B, d], through the same templates and null."""
     encoder = Encoder.model_validate(spec["encoder"])
     port = encoders.get(encoder.name)
     if port.fingerprint != encoder.fingerprint:
         raise EncoderMismatch(f"{encoder.name} here is not the one that the snapshot was built with", field="snapshot")
-    templates, names = tuple(spec["templates"]), list(spec["background"])
+    templates = tuple(spec["templates"])
     encode = remembering(port.encode_texts)
     usual = templates == TEMPLATES and "template_nulls" in nulls
     null = nulls["template_nulls"] if usual else _nulls(port, encode, templates)
-    if usual and not names and "text/directions" in nulls:
+    if usual and not spec["background"] and len(nulls["text/directions"]) == len(names):
         background = nulls["text/directions"]
     else:
-        names = names or background_names(BACKGROUND)
         background = text_directions(encode, names, templates=templates, nulls=null)
     return text_directions(encode, spec["concepts"], templates=templates, nulls=null), background
 
