@@ -1418,8 +1418,9 @@ export interface components {
         };
         /**
          * AuditCalibration
-         * @description How the tests were calibrated. `resolution_limited`: a lone discovery could not have reached the rate.
+         * @description How the tests were calibrated; `pool` is the smallest null of a concept.
          *
+         *     `resolution_limited`: a lone discovery could not have reached the rate.
          *     `needed` is how many discoveries at the smallest attainable p reach it together.
          */
         AuditCalibration: {
@@ -1588,7 +1589,8 @@ export interface components {
          *     `min_clarity_z`: below it a component is `unclear` and is not judged by concepts. `min_examples` counts distinct
          *     pictures: those of one group, and copies, count once. Relevance is measured on up to `samples` pictures that the
          *     model assigns to the class (`over: predicted`) or that bear its label, of the first `pool` pictures.
-         *     `background`: names of unrelated things that fit the domain; without them names of ImageNet are taken.
+         *     `background`: names that fit the domain and the encoder, or `captions` for those of the dataset; without it names of
+         *     ImageNet are taken. Names that share a word with a concept are left out of its null.
          */
         AuditPolicy: {
             /**
@@ -1662,7 +1664,7 @@ export interface components {
             /** Templates */
             templates?: string[] | null;
             /** Background */
-            background?: string[] | null;
+            background?: string[] | "captions" | null;
         };
         /**
          * AuditRequest
