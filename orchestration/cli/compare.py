@@ -234,5 +234,5 @@ def show_distributions(found: Distributions) -> None:
         for layer in found.layers
         for one in layer.metrics
     )
-    columns = ("layer", "metric", "n", "25 %", "median", "75 %", "null median", "null 95 %", "above null")
+    columns = ("layer", "metric", "n", "25 %", "50 %", "75 %", "null 50 %", "null 95 %", "above")
     show_table(columns, rows)
