@@ -23,6 +23,7 @@ NAMES = (
     "faults",
     "attribution_metrics",
     "labels",
+    "audit",
     "concept_alignment",
     "lfp",
 )

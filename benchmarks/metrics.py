@@ -159,8 +159,18 @@ class Setting:
     offset: float
 
 
-def calibration(setting: Setting, folder: Path, *, seed: int) -> tuple[float, float]:
-    """False-discovery rate and power of `z` at a nominal 5 %, over all pairs of component and concept."""
+@dataclass(frozen=True)
+class Constructed:
+    """Components about known topics: `true` [U, topics]. `directions` are of the topics, then of unrelated words."""
+
+    vectors: Floats
+    directions: Floats
+    bank: Floats
+    true: Floats
+
+
+def constructed(setting: Setting, folder: Path, *, seed: int) -> Constructed:
+    """Components, concepts and random sets of a space whose truth is known."""
     draw = np.random.default_rng(seed)
     shared, mean_image, mean_text = unit(draw.normal(size=(40, D))), *unit(draw.normal(size=(2, D)))
     word = unit(unit(draw.normal(size=(TOPICS + WORDS, D))) + setting.related * shared[np.arange(TOPICS + WORDS) % 40])
@@ -174,11 +184,17 @@ def calibration(setting: Setting, folder: Path, *, seed: int) -> tuple[float, fl
     about = np.where(draw.random(UNITS) < 0.1, -1, draw.integers(0, TOPICS, UNITS))
     vectors = unit(pictures[np.stack([_examples(topic, of, draw) for topic in about])].mean(axis=1))
     bank = random_set_bank(stored(pictures, folder), EXAMPLES, 2000, draw)
-    mean, deviation = bank_moments(bank, directions)
+    return Constructed(vectors, directions, bank, about[:, None] == np.arange(TOPICS))
+
+
+def calibration(setting: Setting, folder: Path, *, seed: int) -> tuple[float, float]:
+    """False-discovery rate and power of `z` at a nominal 5 %, over all pairs of component and concept."""
+    built = constructed(setting, folder, seed=seed)
+    vectors, directions, true = built.vectors, built.directions, built.true
+    mean, deviation = bank_moments(built.bank, directions)
     median, spread = background_moments(vectors, directions[TOPICS:], mean[TOPICS:], deviation[TOPICS:])
     z = ((vectors @ directions.T - mean) / deviation - median[:, None]) / spread[:, None]
     found = q_values(tail_shares(z[:, :TOPICS], z[:, TOPICS:])) <= 0.05
-    true = about[:, None] == np.arange(TOPICS)
     return float((found & ~true).sum() / max(found.sum(), 1)), float((found & true).sum() / true.sum())
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
-from contracts.audit import AuditRequest, BadPolicy
+from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.data import DatasetRegistration
 from contracts.errors import (
@@ -194,6 +194,19 @@ class JobService(Protocol):
     )
     def audit(self, caller: Caller, body: AuditRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Judge a snapshot by a policy; the job's result is the audit."""
+        ...
+
+    @operation(
+        "POST",
+        "/corrections",
+        right=Right.REGISTER,
+        refuses=(
+            IdempotencyConflict, UnknownAudit, UnknownReadout, UnknownLayer, UnknownDataset, NothingCorrected,
+            LabelsMissingError, Conflict,
+        ),
+    )  # fmt: skip
+    def correct(self, caller: Caller, body: CorrectionRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Suppress what an audit flagged, measure what that does, and register the result as a model."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

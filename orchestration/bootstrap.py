@@ -97,6 +97,7 @@ def build(settings: Settings) -> Wiring:
     from services.data.stages import stages as data_stages
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
+    from services.explanation.audits.corrections import correction_stages, plan_correction
     from services.explanation.audits.plans import plan_audit
     from services.explanation.audits.service import Audits
     from services.explanation.audits.stages import audit_stages
@@ -128,6 +129,7 @@ def build(settings: Settings) -> Wiring:
             *explanation_stages(explanation),
             *alignment_stages(),
             *audit_stages(explanation.encoders_in_memory),
+            *correction_stages(),
         )
     )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
@@ -147,6 +149,15 @@ def build(settings: Settings) -> Wiring:
         ),
         audit=lambda caller, body: plan_audit(
             body, caller=caller, explanation=explanation, models=model, registry=registry, numerics=numerics(settings)
+        ),
+        correction=lambda caller, body: plan_correction(
+            body,
+            caller=caller,
+            database=database,
+            models=model,
+            data=data,
+            registry=registry,
+            numerics=numerics(settings),
         ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),

@@ -7,7 +7,16 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from contracts.audit import LONGEST_POLICY, Audit, AuditFinding, AuditRequest, BadPolicy, SignOffRequest
+from contracts.audit import (
+    LONGEST_POLICY,
+    Audit,
+    AuditFinding,
+    AuditRequest,
+    BadPolicy,
+    Correction,
+    CorrectionRequest,
+    SignOffRequest,
+)
 from contracts.errors import InvalidRequest
 from orchestration.cli.app import USAGE, Json, desk, refusal_text
 from orchestration.cli.desk import Desk
@@ -136,6 +145,41 @@ def sign(
     body = SignOffRequest(verdict=cast(Literal["accepted", "rejected"], verdict), note=note)
     signed = at.audit.sign_off(at.caller, audit, body)
     show_json(signed) if json else typer.echo(f"{audit} {signed.verdict} by {signed.user}, {signed.signed_at:%F %H:%M}")
+
+
+@nouns.command("repair")
+def repair(
+    context: typer.Context,
+    audit: str,
+    name: Annotated[str, typer.Option(help="Name of the new model.")],
+    clean: Annotated[str, typer.Option(help="Labelled dataset without the artefact.")],
+    artefact: Annotated[str, typer.Option(help="Labelled dataset with it.")],
+    layer: Annotated[str | None, typer.Option(help="Default: where flagged components carry most.")] = None,
+    readout: Annotated[str | None, typer.Option("--class", help="Default: the same.")] = None,
+    loss: Annotated[float, typer.Option(help="Largest fall of the clean accuracy.")] = 0.02,
+    json: Json = False,
+) -> None:
+    """Suppress what an audit flagged, measure what that does, and register the result as a model."""
+    at = desk(context)
+    body = CorrectionRequest(
+        audit=audit, name=name, clean=clean, artefact=artefact, layer=layer, readout=readout, loss=loss
+    )
+    done = follow(at, at.jobs.correct(at.caller, body), quiet=json)
+    found = next(one for one in at.audit.corrections(at.caller, audit).items if one.id == done.result)
+    show_json(found) if json else show_correction(found)
+
+
+def show_correction(found: Correction) -> None:
+    """Print what a correction changed, beside as many components chosen otherwise."""
+    rows = (
+        (title, *(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in (figures.clean, figures.artefact)))
+        for title, figures in (
+            ("before", found.before), ("after", found.after), ("random units instead", found.random),
+            ("least active units instead", found.magnitude),
+        )
+    )  # fmt: skip
+    title = f"{found.name} ({found.model}): {len(found.units)} of {found.layer} suppressed, {found.readout}"
+    show_table(("", "clean accuracy", f"with the artefact, not {found.readout}"), rows, title=title)
 
 
 def show_audit(found: Audit) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from contracts.alignment import ComparisonRequest
-from contracts.audit import AuditRequest
+from contracts.audit import AuditRequest, CorrectionRequest
 from contracts.base import Caller, Contract, Page
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
@@ -33,6 +33,7 @@ class Planners:
     training: Callable[[Caller, TrainingRequest], JobPlan]
     labels: Callable[[Caller, LabelRequest], JobPlan]
     audit: Callable[[Caller, AuditRequest], JobPlan]
+    correction: Callable[[Caller, CorrectionRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -86,6 +87,10 @@ class Pipelines:
     def audit(self, caller: Caller, body: AuditRequest, idempotency_key: str | None = None) -> Job:
         """Judge a snapshot by a policy; the job's result is the audit."""
         return self._submit(caller, body, idempotency_key, self._planners.audit(caller, body))
+
+    def correct(self, caller: Caller, body: CorrectionRequest, idempotency_key: str | None = None) -> Job:
+        """Suppress what an audit flagged, measure what that does, and register the result as a model."""
+        return self._submit(caller, body, idempotency_key, self._planners.correction(caller, body))
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
+from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, SignOffRequest, UnknownReadout
+from contracts.data import DatasetRegistration, ScenesSource
 from orchestration.cli import clever_hans
 from orchestration.cli.desk import local_desk
 from orchestration.cli.progress import follow
@@ -189,3 +190,25 @@ def test_the_draft_is_a_policy_that_passes_until_something_is_forbidden(audited)
     assert set(parse_policy(text).policy.classes) == {"circle", "square", "triangle", "star", "cross", "ring"}
     job = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=found.snapshot, yaml=text)), quiet=True)
     assert desk.audit.audit(desk.caller, job.result).passed
+
+
+def test_what_is_flagged_can_be_suppressed_and_becomes_a_model_of_its_own(audited):
+    desk, found, _ = audited
+    for planting in ("never", "always"):
+        source = ScenesSource(n=160, split="validation", planting=planting)
+        registration = DatasetRegistration(name=planting, source=source)
+        follow(desk, desk.jobs.register_dataset(desk.caller, registration), quiet=True)
+    asked = CorrectionRequest(audit=found.id, name="mended", clean="never", artefact="always", loss=0.1)
+    job = follow(desk, desk.jobs.correct(desk.caller, asked), quiet=True)
+    (done,) = desk.audit.corrections(desk.caller, found.id).items
+    assert (done.id, done.layer, done.readout) == (job.result, "relu4", "triangle")
+    flagged = {one.index for one in found.findings if (one.layer, one.verdict) == ("relu4", "spurious")}
+    assert set(done.considered) == flagged and done.units == done.considered[: len(done.units)]
+    assert done.after.artefact.value > done.before.artefact.value + 0.05
+    assert done.after.artefact.value > max(done.random.artefact.value, done.magnitude.artefact.value)
+    assert done.curve[0].clean - 0.1 <= next(s.clean for s in done.curve if s.units == len(done.units))
+    mended, parent = (desk.model.model(desk.caller, name).ref for name in ("mended", clever_hans.NAME))
+    assert mended.id == done.model and mended.weights_sha256 == parent.weights_sha256 and mended.id != parent.id
+    assert mended.config["suppress"] == [{"layer": "relu4", "axis": 1, "units": sorted(done.units)}]
+    with pytest.raises(NothingCorrected):
+        desk.jobs.correct(desk.caller, asked.model_copy(update={"verdicts": ["forbidden"], "name": "other"}))

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 
-from contracts.audit import Audit, SignOff, SignOffRequest, UnknownAudit
-from services.explanation.audits.rows import AuditRow, SignOffRow
+from contracts.audit import Audit, Correction, SignOff, SignOffRequest, UnknownAudit
+from services.explanation.audits.rows import AuditRow, CorrectionRow, SignOffRow
 from services.kit.db import ReadSession, WriteSession, insert_if_absent
 
 
@@ -50,4 +50,19 @@ def publish_audit(db: WriteSession, workspace: str, audit: Audit, artifacts: Map
         db, AuditRow, workspace=workspace, id=audit.id, snapshot=audit.snapshot, passed=audit.passed,
         record=audit.model_dump(mode="json", exclude={"sign_offs"}), artifacts=dict(artifacts),
         created_at=audit.created_at,
+    )  # fmt: skip
+
+
+def corrections(db: ReadSession, workspace: str, audit: str) -> list[Correction]:
+    """Return the corrections of an audit, newest first."""
+    query = select(CorrectionRow).where(CorrectionRow.workspace == workspace, CorrectionRow.audit == audit)
+    rows = db.scalars(query.order_by(CorrectionRow.created_at.desc(), CorrectionRow.id))
+    return [Correction.model_validate(row.record) for row in rows]
+
+
+def publish_correction(db: WriteSession, workspace: str, correction: Correction) -> None:
+    """Write a correction's row; the same correction again changes nothing."""
+    insert_if_absent(
+        db, CorrectionRow, workspace=workspace, id=correction.id, audit=correction.audit,
+        record=correction.model_dump(mode="json"), created_at=correction.created_at,
     )  # fmt: skip

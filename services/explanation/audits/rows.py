@@ -34,3 +34,14 @@ class SignOffRow(Table):
     verdict: Mapped[str] = mapped_column(String(20))
     note: Mapped[str] = mapped_column(Text)
     signed_at: Mapped[datetime] = mapped_column(Utc)
+
+
+class CorrectionRow(Table):
+    """A model that was made by suppressing what an audit flagged: its contract as JSON. Never changed."""
+
+    __tablename__ = "audit_correction"
+    workspace: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    audit: Mapped[str] = mapped_column(String(40), index=True)
+    record: Mapped[dict] = mapped_column(JSON)  # type: ignore[type-arg]
+    created_at: Mapped[datetime] = mapped_column(Utc)

@@ -11,6 +11,7 @@ from contracts.audit import (
     AuditPoint,
     AuditPoints,
     AuditSummary,
+    Correction,
     PolicyDraft,
     SignOff,
     SignOffRequest,
@@ -21,7 +22,7 @@ from contracts.errors import CorruptArtifact
 from contracts.model import ModelService
 from services.explanation.audits.draft import draft
 from services.explanation.audits.report import html_report, junit_report
-from services.explanation.audits.repository import add_sign_off, audit_row, sign_offs
+from services.explanation.audits.repository import add_sign_off, audit_row, corrections, sign_offs
 from services.explanation.audits.rows import AuditRow
 from services.explanation.audits.verdicts import FLAGGED, VERDICTS
 from services.kit.arrays import load_arrays
@@ -79,6 +80,12 @@ class Audits:
         with self.database.writing() as db:
             audit_row(db, caller.workspace, audit)
             return add_sign_off(db, caller.workspace, audit, caller.user, body)
+
+    def corrections(self, caller: Caller, audit: str) -> Page[Correction]:
+        """List the models that were made by suppressing what an audit flagged, newest first."""
+        with self.database.reading() as db:
+            audit_row(db, caller.workspace, audit)
+            return Page[Correction](items=corrections(db, caller.workspace, audit))
 
     def audit_report(self, caller: Caller, audit: str, format: Literal["html", "junit"] = "html") -> Binary:
         """Export an audit."""

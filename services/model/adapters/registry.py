@@ -14,6 +14,7 @@ from services.model.adapters.port import Adapter, Built
 from services.model.adapters.timm_models import TimmModels
 from services.model.adapters.torchvision_models import TorchvisionModels
 from services.model.errors import BadConfig
+from services.model.suppression import KEY, suppress
 
 ADAPTERS: dict[str, Adapter] = {
     "timm": TimmModels(),
@@ -57,8 +58,10 @@ def build(architecture: str, config: Mapping[str, JsonValue]) -> Built:
     """
     adapter, name = adapter_for(architecture)
     try:
-        built = adapter.build(name, config)
+        built = adapter.build(name, {key: value for key, value in config.items() if key != KEY})
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:  # whatever a constructor raises
         raise BadConfig(f"{architecture} cannot be built: {str(error)[:200]}", field="config") from error
     built.model.eval()
+    if KEY in config:
+        suppress(built.model, config[KEY])
     return built

@@ -61,6 +61,7 @@ def find_pairs(model: nn.Module, sample: Tensor) -> list[Pair]:
     made: dict[int, tuple[str, Tensor]] = {}  # the tensor is kept, so that its id is not given away
     pairs: list[Pair] = []
     handles = []
+    hooked = {name for name, module in model.named_modules() if module._forward_hooks}  # something changes their output
 
     def seen(name: str, module: nn.Module, given: tuple[object, ...], out: object) -> None:
         calls[name] += 1
@@ -80,7 +81,7 @@ def find_pairs(model: nn.Module, sample: Tensor) -> list[Pair]:
     finally:
         for handle in handles:
             handle.remove()
-    return [pair for pair in pairs if calls[pair.conv] == 1 == calls[pair.norm]]
+    return [pair for pair in pairs if calls[pair.conv] == 1 == calls[pair.norm] and not {pair.conv, pair.norm} & hooked]
 
 
 def fold_batch_norm(model: nn.Module, sample: Tensor) -> list[Pair]:
