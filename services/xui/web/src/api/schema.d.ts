@@ -68,6 +68,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audits/{audit}/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the models that were made by suppressing what an audit flagged, newest first
+         * @description List the models that were made by suppressing what an audit flagged, newest first
+         */
+        get: operations["audit_corrections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audits/{audit}/points/{readout}": {
         parameters: {
             query?: never;
@@ -226,6 +246,26 @@ export interface paths {
         get: operations["alignment_report"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/corrections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Suppress what an audit flagged, measure what that does, and register the result as a model
+         * @description Suppress what an audit flagged, measure what that does, and register the result as a model
+         */
+        post: operations["jobs_correct"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2305,6 +2345,138 @@ export interface components {
             q: number;
         };
         /**
+         * Correction
+         * @description A model whose flagged components are suppressed; its weights are those of its parent, so it can be undone.
+         *
+         *     `units` are those that were suppressed, of the `considered` ones in their order. `random` is the mean of 20 draws of
+         *     as many units (`random_best`: the best of them with the artefact), `magnitude` the least active ones.
+         */
+        Correction: {
+            /** Id */
+            id: string;
+            /**
+             * Audit
+             * @description id of an audit
+             */
+            audit: string;
+            /** Parent */
+            parent: string;
+            /** Model */
+            model: string;
+            /** Name */
+            name: string;
+            /**
+             * Readout
+             * @description class of the model, as in the policy
+             */
+            readout: string;
+            /** Layer */
+            layer: string;
+            /** Units */
+            units: number[];
+            /** Considered */
+            considered: number[];
+            /** Curve */
+            curve: components["schemas"]["CorrectionStep"][];
+            before: components["schemas"]["CorrectionFigures"];
+            after: components["schemas"]["CorrectionFigures"];
+            random: components["schemas"]["CorrectionFigures"];
+            /** Random Best */
+            random_best: number;
+            magnitude: components["schemas"]["CorrectionFigures"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * CorrectionFigures
+         * @description Accuracies on the samples that judge, with bootstrap intervals.
+         */
+        CorrectionFigures: {
+            clean: components["schemas"]["Estimate"];
+            artefact: components["schemas"]["Estimate"];
+        };
+        /**
+         * CorrectionRequest
+         * @description Suppress components that an audit flagged, and register the result as a model of its own.
+         *
+         *     `clean` and `artefact` are labelled datasets without and with the artefact. Accuracy with it leaves out the class
+         *     that was confounded with it. Even samples choose how many components go: as many as give the best accuracy with the
+         *     artefact while the clean accuracy falls by at most `loss`; odd samples judge. Without `layer` or `readout` those are
+         *     taken where flagged components carry most relevance.
+         */
+        CorrectionRequest: {
+            /**
+             * Audit
+             * @description id of an audit
+             */
+            audit: string;
+            /**
+             * Name
+             * @description name of the new model
+             */
+            name: string;
+            /**
+             * Clean
+             * @description id (`d_...`) or name of a dataset
+             */
+            clean: string;
+            /**
+             * Artefact
+             * @description id (`d_...`) or name of a dataset
+             */
+            artefact: string;
+            /** Readout */
+            readout?: string | null;
+            /** Layer */
+            layer?: string | null;
+            /**
+             * Verdicts
+             * @default [
+             *       "forbidden",
+             *       "spurious"
+             *     ]
+             */
+            verdicts: ("forbidden" | "spurious" | "mixed")[];
+            /**
+             * Most
+             * @default 64
+             */
+            most: number;
+            /**
+             * Loss
+             * @default 0.02
+             */
+            loss: number;
+            /**
+             * Pictures
+             * @description at most so many of each dataset
+             * @default 1000
+             */
+            pictures: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * CorrectionStep
+         * @description Accuracies on the samples that choose, with so many components suppressed.
+         */
+        CorrectionStep: {
+            /** Units */
+            units: number;
+            /** Clean */
+            clean: number;
+            /** Artefact */
+            artefact: number;
+        };
+        /**
          * Curve
          * @description The epochs of a training so far.
          */
@@ -3215,6 +3387,13 @@ export interface components {
         Page_Component_: {
             /** Items */
             items: components["schemas"]["Component"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[Correction] */
+        Page_Correction_: {
+            /** Items */
+            items: components["schemas"]["Correction"][];
             /** Next */
             next?: string | null;
         };
@@ -4696,6 +4875,92 @@ export interface operations {
             };
         };
     };
+    audit_corrections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id of an audit */
+                audit: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Correction_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     audit_audit_points: {
         parameters: {
             query?: never;
@@ -5530,6 +5795,113 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_correct: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CorrectionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAudit, UnknownDataset, UnknownLayer, UnknownReadout */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict, IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, LabelsMissingError, NothingCorrected */
             422: {
                 headers: {
                     [name: string]: unknown;
