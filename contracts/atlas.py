@@ -6,11 +6,6 @@ from contracts.errors import XsysError
 
 
 # --- refusals -----------------------------------------------------------------------------------
-class NoTokens(XsysError):
-    status = 422
-    remedy = "Nothing was left after dropping the first position and sink tokens; use longer windows."
-
-
 class WindowMismatch(XsysError):
     """Both models must see the same characters; row i of one side is row i of the other."""
 
@@ -28,13 +23,6 @@ class NoMatchingConcept(XsysError):
     remedy = "Ask in other words; `nearest` lists the closest labels, trusted or not."
 
 
-class DegenerateDirection(XsysError):
-    """The direction's norm is below 1e-8: there is nothing to add."""
-
-    status = 422
-    remedy = "Take other latents or another map; these latents are constant or cancel each other."
-
-
 class JudgeLeak(XsysError):
     """The judge was trained on words that chose the latents, so it would reward the choice and not the text."""
 
@@ -47,11 +35,6 @@ class AtlasMismatch(XsysError):
 
     status = 409
     remedy = "Use the artifact named by the atlas, or build a new atlas."
-
-
-class WidthMismatch(XsysError):
-    status = 422
-    remedy = "Use activations of the layer that it was made for; `expected` and `given` are the widths."
 
 
 class UnknownTranslator(XsysError):

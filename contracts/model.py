@@ -34,6 +34,7 @@ from contracts.base import (
 )
 from contracts.base import LayerName as LayerName
 from contracts.errors import UnknownDataset, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
+from contracts.steering import PLAN_REFUSALS, SteeringPreview, SteeringRequest
 
 ModelId = Annotated[str, Field(min_length=1, max_length=80, description="id (`m_...`) or name of a model")]
 PoolingName = Annotated[
@@ -172,4 +173,12 @@ class ModelService(Protocol):
     )  # fmt: skip
     def component_arrays(self, caller: Caller, model: ModelId, query: ComponentRequest) -> Arrays:
         """Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/steering-preview", right=Right.STEER, refuses=(*ATTRIBUTION_REFUSALS, *PLAN_REFUSALS),
+        idempotent=True, max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def steering_preview(self, caller: Caller, model: ModelId, query: SteeringRequest) -> SteeringPreview:
+        """Compare one prediction without and with interventions on the model's activations."""
         ...

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from contracts.attribution import ClassScore, Explained, HeatMap, MethodName
 from contracts.base import Contract, FiniteFloat, LayerName
+from contracts.data import DatasetId, SampleIndex
 from contracts.errors import XsysError
 
 WIDEST = 16_384
@@ -78,6 +80,18 @@ class RowsDoNotFit(XsysError):
     remedy = "Give as many lists of interventions as the batch has rows, or one plan for all rows."
 
 
+class DirectionUnavailable(XsysError):
+    """A stored or derived direction was asked for where none can be fetched, or nothing is stored under that name."""
+
+    status = 422
+    remedy = "Name an artifact of this workspace and an array in it, or give the vector inline."
+
+
+class EmptySampleSet(XsysError):
+    status = 422
+    remedy = "Name a label, a factor or samples that the dataset has."
+
+
 class NoLayerNorm(XsysError):
     """A strength in units of the layer's median norm, and that norm is not known or zero."""
 
@@ -131,7 +145,36 @@ class DirectionTarget(Contract):
         return self
 
 
-Target = Annotated[ComponentTarget | ComponentsTarget | DirectionTarget, Field(discriminator="kind")]
+class SampleSet(Contract):
+    """Some samples of a dataset: those with a label, those with a factor (`NAME=VALUE`), or the listed ones.
+
+    At most `most` of them count, the first ones.
+    """
+
+    dataset: DatasetId
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    factor: Annotated[str, Field(pattern=r"^[^=]{1,80}=.{1,200}$")] | None = None
+    samples: Annotated[list[SampleIndex], Field(min_length=1, max_length=256)] | None = None
+    most: Annotated[int, Field(ge=1, le=256)] = 64
+
+    @model_validator(mode="after")
+    def one_source(self) -> Self:
+        """Refuse more than one of the three, and none."""
+        if sum(given is not None for given in (self.label, self.factor, self.samples)) != 1:
+            raise ValueError("give one of label, factor and samples")
+        return self
+
+
+class DifferenceTarget(Contract):
+    """From the mean activation of one set of samples to that of another, means over places first; vision models."""
+
+    kind: Literal["difference"] = "difference"
+    layer: LayerName
+    toward: SampleSet
+    away: SampleSet
+
+
+Target = Annotated[ComponentTarget | ComponentsTarget | DirectionTarget | DifferenceTarget, Field(discriminator="kind")]
 
 
 class AllPlaces(Contract):
@@ -218,5 +261,93 @@ Interventions = Annotated[list[Intervention], Field(min_length=1, max_length=16)
 NEUTRAL: dict[str, float] = {"add": 0.0, "scale": 1.0, "ablate": 0.0}
 PLAN_REFUSALS: tuple[type[XsysError], ...] = (
     WidthMismatch, ComponentOutOfRange, DegenerateDirection, NonFiniteSteering, LayerRunsAgain, NotSteerable,
-    PlacesDoNotFit, ConditionNotSeen, NoLayerNorm,
+    PlacesDoNotFit, ConditionNotSeen, NoLayerNorm, DirectionUnavailable, EmptySampleSet,
 )  # fmt: skip
+
+
+class SteeringRequest(Explained):
+    """Steer one prediction of an image classifier and compare. `target`: the output to watch; None takes the largest.
+
+    `strengths` asks for a curve besides: each of them in turn replaces the strength of every intervention.
+    `closeness` is the correlation of the outputs with the unsteered ones above which a point counts as close.
+    """
+
+    interventions: Interventions
+    maps: bool = Field(default=False, description="attribution heat maps before and after")
+    methods: Annotated[list[MethodName], Field(min_length=1, max_length=4)] = ["gradcam"]
+    strengths: Annotated[list[Strength], Field(max_length=32)] = []
+    closeness: Annotated[float, Field(ge=-1, le=1)] = 0.7
+    top: Annotated[int, Field(ge=1, le=50, description="outputs to list")] = 5
+
+
+class ClassChange(Contract):
+    """An output's share of probability before and after."""
+
+    index: int
+    name: str | None
+    before: FiniteFloat
+    after: FiniteFloat
+    change: FiniteFloat
+
+
+class SteeredLayer(Contract):
+    """`norm`: median norm of its activations over reference pictures, the unit of strengths, if it was measured.
+
+    `moved`: |h' - h| / |h| over the whole layer in this forward pass; 0 where no place was changed, None where h = 0.
+    """
+
+    layer: LayerName
+    norm: FiniteFloat | None
+    moved: FiniteFloat | None
+
+
+class SteeredMaps(Contract):
+    """One method's heat map of the watched output before and after, and the correlation of the two."""
+
+    method: MethodName
+    before: HeatMap
+    after: HeatMap
+    correlation: FiniteFloat | None
+
+
+class CurvePoint(Contract):
+    """What one strength does. Nothing but `strength` and `finite` is told where the model left the finite numbers.
+
+    `variation`: total variation distance between the probabilities, 0 to 1; `closeness`: correlation of the outputs.
+    """
+
+    strength: FiniteFloat
+    finite: bool
+    top: ClassScore | None = None
+    target: FiniteFloat | None = Field(default=None, description="probability of the watched output")
+    variation: FiniteFloat | None = None
+    closeness: FiniteFloat | None = None
+    flipped: bool = False
+
+
+class Window(Contract):
+    """The longest run of strengths that change the first output while all outputs stay finite and close."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    recommended: FiniteFloat = Field(description="the closest to the unsteered outputs among them")
+
+
+class SteeringPreview(Contract):
+    """A prediction before and after."""
+
+    model: str
+    target: ClassChange
+    before: list[ClassScore]
+    after: list[ClassScore]
+    changes: list[ClassChange] = Field(description="largest changes of probability first")
+    flipped: bool
+    variation: FiniteFloat
+    closeness: FiniteFloat | None
+    layers: list[SteeredLayer]
+    maps: list[SteeredMaps] = []
+    curve: list[CurvePoint] = []
+    window: Window | None = None
+    window_note: str = ""
+    baseline_cached: bool
+    seconds: FiniteFloat

@@ -84,6 +84,7 @@ def register_commands() -> None:
         search,
         serve,
         snapshots,
+        steering,
         train,
     )
 
@@ -97,6 +98,7 @@ def register_commands() -> None:
         alignment,
         compare,
         attribution,
+        steering,
         audits,
         jobs,
         serve,

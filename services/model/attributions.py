@@ -173,14 +173,14 @@ def _compute(
             seconds = time.perf_counter() - begun
             maps[name] = result.relevance.detach()
             quality = _quality(built, batch, of, scores[of], name, result, query.steps)
-            heat.append(_heat_map(name, result, pixels, quality, seconds))
+            heat.append(heat_map_of(name, result, pixels, quality, seconds))
             if wanted:
                 relevant = [_of_layer(layer, source, result.layers[layer.name], query.components) for layer in layers]
         if source == ACTIVATION:
             relevant = [_by_activation(built, layer, batch, of, query.components) for layer in layers]
     answer = AttributionAnswer(
-        model=found.ref.id, target=_class_score(found, scores, target),
-        top=[_class_score(found, scores, int(index)) for index in scores.topk(min(TOP, len(scores))).indices],
+        model=found.ref.id, target=class_score_of(found, scores, target),
+        top=[class_score_of(found, scores, int(index)) for index in scores.topk(min(TOP, len(scores))).indices],
         picture=_base64(png(_picture(pixels))), maps=heat, layers=relevant,
     )  # fmt: skip
     return Explanation(answer, maps)
@@ -212,7 +212,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def _heat_map(name: str, result: Found, pixels: np.ndarray, quality: Quality, seconds: float) -> HeatMap:
+def heat_map_of(name: str, result: Found, pixels: np.ndarray, quality: Quality, seconds: float) -> HeatMap:
+    """Draw a method's map over the crop. `pixels`: [H, W, 3] uint8."""
     relevance = result.relevance.detach()
     over = on_pixels(relevance, pixels.shape[:2])[0].float().numpy()
     return HeatMap(
@@ -245,7 +246,8 @@ def _ranked(layer: Layer, rule: str, relevance: Tensor, most: int) -> LayerRelev
     return LayerRelevance(layer=layer.name, rule=rule, components=components)
 
 
-def _class_score(found: Model, scores: Tensor, index: int) -> ClassScore:
+def class_score_of(found: Model, scores: Tensor, index: int) -> ClassScore:
+    """Score, softmax share and name of one output. `scores`: [outputs]."""
     classes = found.classes
     name = classes[index] if classes is not None and index < len(classes) else None
     return ClassScore(index=index, name=name, score=float(scores[index]), probability=float(scores.softmax(0)[index]))

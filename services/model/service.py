@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from contracts.attribution import (
     AttributionAnswer,
@@ -19,16 +20,18 @@ from contracts.base import Arrays, Caller, Page
 from contracts.data import DataService
 from contracts.errors import UnknownModel
 from contracts.model import Model, ModelRef, Precision
+from contracts.steering import SteeringPreview, SteeringRequest
 from services.kit.blobs import Blobs
 from services.kit.db import Database
 from services.kit.named import newest_first
 from services.kit.settings import Settings
 from services.model.adapters.port import Built
-from services.model.recent import Recent
+from services.model.recent import Budgeted, Recent
 from services.model.repository import find_model
 from services.model.rows import ModelRow
 
 BUDGET = 2 << 30
+BASELINES = 64 << 20  # bytes of unsteered predictions and their heat maps
 
 
 @dataclass
@@ -50,6 +53,9 @@ class Models:
     ) -> None:  # fmt: skip
         self.data = data
         self.attributed = Recent()
+        self.baselines: Budgeted[Any] = Budgeted(BASELINES, lambda kept: int(kept.nbytes))
+        self.norms: Recent[float] = Recent(512)
+        self.differences: Recent[Any] = Recent(64)
         self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
         self._held: OrderedDict[tuple[str, str, bool], Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -97,6 +103,12 @@ class Models:
         from services.model.component_relevance import arrays_of
 
         return arrays_of(self, caller, model, query)
+
+    def steering_preview(self, caller: Caller, model: str, query: SteeringRequest) -> SteeringPreview:
+        """Compare one prediction without and with interventions on the model's activations."""
+        from services.model.steering import preview_of
+
+        return preview_of(self, caller, model, query)
 
     @contextmanager
     def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32, *, folded: bool = False) -> Iterator[Built]:

@@ -27,6 +27,7 @@ from contracts import (
     jobs,
     labels,
     model,
+    steering,
     training,
 )
 from contracts.base import Binary, Caller, Page, Right, operations_of
@@ -93,6 +94,19 @@ COMPONENT_QUERY = attribution.ComponentRequest(layer="blocks.1", dataset="d_1", 
 RELEVANT = attribution.ComponentRelevance(
     model="m_1", layer="blocks.1", rule="activation_x_gradient", samples=2, targets=[1, 4], width=8, checked=2,
     components=[attribution.ComponentEffect(index=3, relevance=-1 / 3, share=-0.2, effect=None)], spearman=0.1,
+)  # fmt: skip
+STEERING = steering.SteeringRequest(
+    picture=base64.b64encode(b"\xff\xd8\xff"), strengths=[-1.0, 0.5],
+    interventions=[steering.Intervention(
+        target=steering.ComponentTarget(layer="blocks.1", index=3), change="ablate", places=steering.Region(left=0.5)
+    )],
+)  # fmt: skip
+STEERED = steering.SteeringPreview(
+    model="m_1", target=steering.ClassChange(index=2, name=None, before=0.1 + 0.2, after=1 / 3, change=-0.5),
+    before=[CLASS], after=[CLASS], changes=[], flipped=True, variation=0.25, closeness=None,
+    layers=[steering.SteeredLayer(layer="blocks.1", norm=None, moved=1e-9)],
+    curve=[steering.CurvePoint(strength=1e6, finite=False)], window=steering.Window(low=-1.0, high=0.5, recommended=0),
+    baseline_cached=False, seconds=0.5,
 )  # fmt: skip
 METHOD = attribution.AttributionMethod(name="gradient", family="baseline", aim="sensitivity", passes=3)
 ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
@@ -247,6 +261,7 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "model.attribution_maps": ({"model": "m_1", "query": ATTRIBUTION}, {"gradient": np.eye(3, dtype=np.float32)}),
     "model.component_relevance": ({"model": "m_1", "query": COMPONENT_QUERY}, RELEVANT),
     "model.component_arrays": ({"model": "m_1", "query": COMPONENT_QUERY}, VECTORS),
+    "model.steering_preview": ({"model": "m_1", "query": STEERING}, STEERED),
     "explanation.encoders": ({}, Page(items=[ENCODER])),
     "explanation.snapshots": ({}, Page(items=[SNAPSHOT])),
     "explanation.snapshot": ({"snapshot": "s_1"}, SNAPSHOT),

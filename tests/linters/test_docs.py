@@ -1,10 +1,13 @@
 """Documents say what the code does today."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import contracts
 import contracts.governance
 from contracts import errors
 
@@ -40,3 +43,16 @@ def test_links_lead_to_files_that_exist(page):
 
 def test_roles_hold_only_declared_rights():
     assert set().union(*contracts.governance.ROLES.values()) <= set(contracts.governance.OPERATOR)
+
+
+def test_no_two_refusals_share_a_name_because_a_client_could_not_tell_them_apart():
+    seen: dict[str, list[str]] = {}
+    for module in pkgutil.iter_modules(contracts.__path__, "contracts."):
+        importlib.import_module(module.name)
+    waiting = [errors.XsysError]
+    while waiting:
+        refusal = waiting.pop()
+        waiting += refusal.__subclasses__()
+        if refusal.__module__.startswith("contracts."):
+            seen.setdefault(refusal.__name__, []).append(refusal.__module__)
+    assert {name: modules for name, modules in seen.items() if len(set(modules)) > 1} == {}

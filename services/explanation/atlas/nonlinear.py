@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import TooFewPositives, WidthMismatch
+from contracts.atlas import TooFewPositives
+from contracts.steering import WidthMismatch
 from services.explanation.atlas.statistics import Doubles, Floats, require_pair, rows_to_unit
 from services.explanation.atlas.translators import polar_factor
 

@@ -9,8 +9,10 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import NoTokens, WidthMismatch, WindowMismatch
+from contracts.atlas import WindowMismatch
 from contracts.errors import NonFiniteActivation
+from contracts.language import NoTokens
+from contracts.steering import WidthMismatch
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.floating]

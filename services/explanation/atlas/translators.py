@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import UnknownTranslator, WidthMismatch
+from contracts.atlas import UnknownTranslator
+from contracts.steering import WidthMismatch
 from services.explanation.atlas.statistics import Doubles, Floats, PairStatistics, require_pair, rows_to_unit
 
 RHOS = (1e-3, 1e-2, 0.1, 1.0, 10.0)

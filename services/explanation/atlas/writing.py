@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.atlas import DegenerateDirection, NoSecondMoment, TooFewPositives, WidthMismatch
+from contracts.atlas import NoSecondMoment, TooFewPositives
+from contracts.steering import DegenerateDirection, WidthMismatch
 from services.explanation.atlas.statistics import Doubles, Floats, PairStatistics, require_pair
 from services.explanation.atlas.translators import Translator
 

@@ -35,6 +35,7 @@ class Steering:
         self.root, self.shared, self.pick = root, shared, pick
         self.channels_last, self.special_tokens = channels_last, special_tokens
         self.rows = len(plans)
+        self.measure = False  # whether `moved` is wanted: |h' - h| / |h| by layer, of the latest pass
         self.frame = Frame()
         self.slots = slots_of(plans)
         steps = [step for slots in self.slots.values() for slot in slots for step in slot.rows if step is not None]
@@ -45,6 +46,7 @@ class Steering:
         self.names = {find(root, name): name for name in {*self.slots, *self.read}}
         self.seen: dict[tuple[str, int], Tensor] = {}
         self.ran: set[str] = set()
+        self.moved: dict[str, float | None] = {}
 
     def at(self, *, positions: Tensor | None = None, kept: Tensor | None = None, prompt: Tensor | None = None) -> None:
         """Say what the next forward pass is about; see `Frame`. During cached generation: before every pass."""
@@ -86,7 +88,12 @@ class Steering:
         for index in self.read.get(name, ()):
             self.seen[name, index] = h.detach().select(axis, index).clone()
         slots = self.slots.get(name)
-        return output if not slots else replaced(output, h, self._changed(name, h, axis, slots))
+        if not slots:
+            return output
+        changed = self._changed(name, h, axis, slots)
+        if self.measure:
+            self.moved[name] = relative_distance(h.detach(), changed.detach())
+        return replaced(output, h, changed)
 
     def _changed(self, name: str, h: Tensor, axis: int, slots: Sequence[Slot]) -> Tensor:
         if not self.shared and len(h) != self.rows:
@@ -197,6 +204,12 @@ def _after(module: nn.Module, given: object, output: Any) -> Any:
     for steering in _ACTIVE.get():
         output = steering.after(module, output)
     return output
+
+
+def relative_distance(before: Tensor, after: Tensor) -> float | None:
+    """|after - before| / |before| over all elements; 0 where nothing moved, None where there was nothing to move."""
+    moved, length = (float(torch.linalg.vector_norm(each.float())) for each in (after - before, before))
+    return 0.0 if not moved else moved / length if length else None
 
 
 def find(model: nn.Module, name: str) -> nn.Module:

@@ -20,7 +20,9 @@ from contracts.steering import (
     ComponentTarget,
     Condition,
     DegenerateDirection,
+    DifferenceTarget,
     DirectionTarget,
+    DirectionUnavailable,
     Intervention,
     NoLayerNorm,
     NonFiniteSteering,
@@ -31,7 +33,8 @@ from contracts.steering import (
 SHORTEST = 1e-8
 EVERYWHERE = AllPlaces()
 WITH_UNIT = frozenset({"add", "set", "clamp"})
-Read = Callable[[DirectionTarget], Tensor]
+Derived = DirectionTarget | DifferenceTarget  # what has to be fetched or computed
+Read = Callable[[Derived], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,13 @@ def steps_of(
     ----------
     widths : number of components of every layer that may be steered or read, by name.
     norms : median norm of the activations by layer, for strengths in that unit; see `median_norms`.
-    read : fetches stored directions; without it only inline vectors are taken.
+    read : fetches stored directions and computes differences, [d]; without it only inline vectors are taken.
 
     Raises
     ------
     UnknownLayer : with the closest names. ComponentOutOfRange, WidthMismatch, DegenerateDirection : the target does
-    not fit. NoLayerNorm : a strength in norms of a layer whose norm is not given or zero.
+    not fit. DirectionUnavailable : no `read`. NoLayerNorm : a strength in norms of a layer whose
+    norm is not given or zero.
     """
     return [_step(each, number, widths, norms or {}, read) for number, each in enumerate(interventions)]
 
@@ -127,12 +131,12 @@ def _step(
 
 
 def _direction(
-    target: ComponentTarget | ComponentsTarget | DirectionTarget, widths: Mapping[str, int], read: Read | None,
-    field: str,
+    target: ComponentTarget | ComponentsTarget | Derived, widths: Mapping[str, int], read: Read | None, field: str
 ) -> Tensor:  # fmt: skip
     width = widths[target.layer]
-    if isinstance(target, DirectionTarget):
-        vector = torch.tensor(target.vector) if target.vector is not None else _stored(target, read, field)
+    if isinstance(target, Derived):
+        inline = target.vector if isinstance(target, DirectionTarget) else None
+        vector = torch.tensor(inline) if inline is not None else _fetched(target, read, field)
         if vector.shape != (width,):
             raise WidthMismatch(
                 f"{target.layer} has {width} components, and the direction has the shape {list(vector.shape)}",
@@ -150,9 +154,9 @@ def _direction(
     return unit_vector(vector, field=field)
 
 
-def _stored(target: DirectionTarget, read: Read | None, field: str) -> Tensor:
+def _fetched(target: Derived, read: Read | None, field: str) -> Tensor:
     if read is None:
-        raise DegenerateDirection("stored directions cannot be read here; give the vector inline", field=field)
+        raise DirectionUnavailable("stored and derived directions cannot be fetched here", field=field)
     return read(target)
 
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from contracts.atlas import WidthMismatch
 from contracts.sae import TooManyActive
+from contracts.steering import WidthMismatch
 
 Architecture = Literal["topk", "jumprelu", "standard"]
 BLOCK = 4096

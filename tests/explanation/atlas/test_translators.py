@@ -5,8 +5,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from contracts.atlas import NoTokens, TooFewPositives, UnknownTranslator, WidthMismatch, WindowMismatch
+from contracts.atlas import TooFewPositives, UnknownTranslator, WindowMismatch
 from contracts.errors import NonFiniteActivation
+from contracts.language import NoTokens
+from contracts.steering import WidthMismatch
 from services.explanation.atlas.nonlinear import affine_pad, knn, relative
 from services.explanation.atlas.statistics import Origin, PairStatistics, collect, prefixes
 from services.explanation.atlas.translators import (

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from contracts.atlas import DegenerateDirection, NoSecondMoment, TooFewPositives, WidthMismatch
+from contracts.atlas import NoSecondMoment, TooFewPositives
+from contracts.steering import DegenerateDirection, WidthMismatch
 from services.explanation.atlas.statistics import collect
 from services.explanation.atlas.translators import procrustes
 from services.explanation.atlas.writing import (

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.atlas import WidthMismatch
 from contracts.errors import NonFiniteActivation
 from contracts.sae import CheckpointMismatch, TooFewRows, TooManyActive
+from contracts.steering import WidthMismatch
 from services.model.sae.checkpoints import load_checkpoint, run, save_checkpoint
 from services.model.sae.metrics import measure
 from services.model.sae.sparse_step import gradients, top_of_batch, top_of_rows
