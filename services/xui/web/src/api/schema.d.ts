@@ -780,6 +780,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/steering-preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare one prediction without and with interventions on the model's activations
+         * @description Compare one prediction without and with interventions on the model's activations
+         */
+        post: operations["model_steering_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/repairs": {
         parameters: {
             query?: never;
@@ -1324,6 +1344,17 @@ export interface components {
             cknna: number | null;
         };
         /**
+         * AllPlaces
+         * @description Every place of a map, every token.
+         */
+        AllPlaces: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "all";
+        };
+        /**
          * AttributionAnswer
          * @description Heat maps of one score, side by side. `picture` is what the model saw, as PNG.
          */
@@ -1772,6 +1803,22 @@ export interface components {
             bottom: number;
         };
         /**
+         * ClassChange
+         * @description An output's share of probability before and after.
+         */
+        ClassChange: {
+            /** Index */
+            index: number;
+            /** Name */
+            name: string | null;
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
+            /** Change */
+            change: number;
+        };
+        /**
          * ClassPolicy
          * @description What one class may rest on. Without `output` the class is found by its name among the model's outputs.
          *
@@ -2207,6 +2254,23 @@ export interface components {
              */
             ablate: number;
         };
+        /**
+         * ComponentTarget
+         * @description One component. Without a sign it is the whole unit; with one, `scale` and `ablate` change that side only.
+         */
+        ComponentTarget: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "component";
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /** Sign */
+            sign?: (1 | -1) | null;
+        };
         /** ComponentTerm */
         ComponentTerm: {
             /**
@@ -2229,6 +2293,21 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * ComponentsTarget
+         * @description One direction made of several components of a layer: sum of weight times sign times unit vector, normalised.
+         */
+        ComponentsTarget: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "components";
+            /** Layer */
+            layer: string;
+            /** Components */
+            components: components["schemas"]["WeightedComponent"][];
         };
         /**
          * Concept
@@ -2343,6 +2422,32 @@ export interface components {
             p: number;
             /** Q */
             q: number;
+        };
+        /**
+         * Condition
+         * @description Only while another unit is above a threshold (in raw activations).
+         *
+         *     `scope` any: somewhere in the sample (in this forward pass); place: at the very place that would be changed.
+         */
+        Condition: {
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /** Above */
+            above: number;
+            /**
+             * Scope
+             * @default any
+             * @enum {string}
+             */
+            scope: "any" | "place";
         };
         /**
          * Correction
@@ -2492,6 +2597,33 @@ export interface components {
             stopped: boolean;
         };
         /**
+         * CurvePoint
+         * @description What one strength does. Nothing but `strength` and `finite` is told where the model left the finite numbers.
+         *
+         *     `variation`: total variation distance between the probabilities, 0 to 1; `closeness`: correlation of the outputs.
+         */
+        CurvePoint: {
+            /** Strength */
+            strength: number;
+            /** Finite */
+            finite: boolean;
+            top?: components["schemas"]["ClassScore"] | null;
+            /**
+             * Target
+             * @description probability of the watched output
+             */
+            target?: number | null;
+            /** Variation */
+            variation?: number | null;
+            /** Closeness */
+            closeness?: number | null;
+            /**
+             * Flipped
+             * @default false
+             */
+            flipped: boolean;
+        };
+        /**
          * Dataset
          * @description A dataset as registered: ordered, immutable.
          */
@@ -2566,6 +2698,47 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /**
+         * DifferenceTarget
+         * @description From the mean activation of one set of samples to that of another, means over places first; vision models.
+         */
+        DifferenceTarget: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "difference";
+            /** Layer */
+            layer: string;
+            toward: components["schemas"]["SampleSet"];
+            away: components["schemas"]["SampleSet"];
+        };
+        /**
+         * DirectionTarget
+         * @description A direction in a layer's activations, inline or stored. It is divided by its norm before use.
+         *
+         *     `artifact` is the key of stored arrays, `array` the name in it and `row` the row if it is a matrix.
+         */
+        DirectionTarget: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "direction";
+            /** Layer */
+            layer: string;
+            /** Vector */
+            vector?: number[] | null;
+            /** Artifact */
+            artifact?: string | null;
+            /**
+             * Array
+             * @default direction
+             */
+            array: string;
+            /** Row */
+            row?: number | null;
         };
         /**
          * Distribution
@@ -2893,6 +3066,59 @@ export interface components {
             nprobe?: number | null;
         };
         /**
+         * Intervention
+         * @description One change of a layer's activations h along a unit direction v, where c = <h, v>.
+         *
+         *     ========  ==============================  =====================
+         *     change    h becomes                       neutral strength
+         *     ========  ==============================  =====================
+         *     add       h + strength * unit * v         0
+         *     scale     h + (strength - 1) c v          1
+         *     set       h + (strength * unit - c) v     none
+         *     clamp     c is at most strength * unit    none
+         *     ablate    h - strength * c v              0; 1 removes it all
+         *     ========  ==============================  =====================
+         *
+         *     `unit` norm: strengths of add, set and clamp are in median norms of the layer's activations; raw: as they are.
+         *     `half_life`: the change halves each time so many tokens have been generated; None keeps it constant.
+         *     `keep_norm`: activations are rescaled to the norm that they had.
+         */
+        Intervention: {
+            /** Target */
+            target: components["schemas"]["ComponentTarget"] | components["schemas"]["ComponentsTarget"] | components["schemas"]["DirectionTarget"] | components["schemas"]["DifferenceTarget"];
+            /**
+             * Change
+             * @enum {string}
+             */
+            change: "add" | "scale" | "set" | "clamp" | "ablate";
+            /**
+             * Strength
+             * @default 1
+             */
+            strength: number;
+            /**
+             * Unit
+             * @default norm
+             * @enum {string}
+             */
+            unit: "norm" | "raw";
+            /**
+             * Places
+             * @default {
+             *       "kind": "all"
+             *     }
+             */
+            places: components["schemas"]["AllPlaces"] | components["schemas"]["KeptPlaces"] | components["schemas"]["TokenPlaces"] | components["schemas"]["Region"];
+            /** Half Life */
+            half_life?: number | null;
+            condition?: components["schemas"]["Condition"] | null;
+            /**
+             * Keep Norm
+             * @default false
+             */
+            keep_norm: boolean;
+        };
+        /**
          * Job
          * @description Something a user asked for that takes a while. `result` names what it made: a dataset, model or snapshot.
          */
@@ -2933,6 +3159,17 @@ export interface components {
             version: number;
         };
         JsonValue: unknown;
+        /**
+         * KeptPlaces
+         * @description All but what the runner leaves out: padding, beginning of sequence, chat template; class token and registers.
+         */
+        KeptPlaces: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "kept";
+        };
         /**
          * Label
          * @description A name with its score; `index` is its place in the vocabulary (for INVERT: among its formulas).
@@ -3701,6 +3938,37 @@ export interface components {
             verdicts: components["schemas"]["VerdictShare"][];
         };
         /**
+         * Region
+         * @description A rectangle in shares of the model's input: places whose centre lies in it.
+         */
+        Region: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "region";
+            /**
+             * Left
+             * @default 0
+             */
+            left: number;
+            /**
+             * Top
+             * @default 0
+             */
+            top: number;
+            /**
+             * Right
+             * @default 1
+             */
+            right: number;
+            /**
+             * Bottom
+             * @default 1
+             */
+            bottom: number;
+        };
+        /**
          * RejectedFile
          * @description A file that was skipped, with the reason: the name of a refusal class, and a sentence.
          */
@@ -3843,6 +4111,30 @@ export interface components {
             dataset: string;
             /** Index */
             index: number;
+        };
+        /**
+         * SampleSet
+         * @description Some samples of a dataset: those with a label, those with a factor (`NAME=VALUE`), or the listed ones.
+         *
+         *     At most `most` of them count, the first ones.
+         */
+        SampleSet: {
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Label */
+            label?: string | null;
+            /** Factor */
+            factor?: string | null;
+            /** Samples */
+            samples?: number[] | null;
+            /**
+             * Most
+             * @default 64
+             */
+            most: number;
         };
         /**
          * SampleTerm
@@ -4305,6 +4597,126 @@ export interface components {
          * @enum {string}
          */
         State: "waiting" | "queued" | "running" | "done" | "failed" | "cancelled";
+        /**
+         * SteeredLayer
+         * @description `norm`: median norm of its activations over reference pictures, the unit of strengths, if it was measured.
+         *
+         *     `moved`: |h' - h| / |h| over the whole layer in this forward pass; 0 where no place was changed, None where h = 0.
+         */
+        SteeredLayer: {
+            /** Layer */
+            layer: string;
+            /** Norm */
+            norm: number | null;
+            /** Moved */
+            moved: number | null;
+        };
+        /**
+         * SteeredMaps
+         * @description One method's heat map of the watched output before and after, and the correlation of the two.
+         */
+        SteeredMaps: {
+            /** Method */
+            method: string;
+            before: components["schemas"]["HeatMap"];
+            after: components["schemas"]["HeatMap"];
+            /** Correlation */
+            correlation: number | null;
+        };
+        /**
+         * SteeringPreview
+         * @description A prediction before and after.
+         */
+        SteeringPreview: {
+            /** Model */
+            model: string;
+            target: components["schemas"]["ClassChange"];
+            /** Before */
+            before: components["schemas"]["ClassScore"][];
+            /** After */
+            after: components["schemas"]["ClassScore"][];
+            /**
+             * Changes
+             * @description largest changes of probability first
+             */
+            changes: components["schemas"]["ClassChange"][];
+            /** Flipped */
+            flipped: boolean;
+            /** Variation */
+            variation: number;
+            /** Closeness */
+            closeness: number | null;
+            /** Layers */
+            layers: components["schemas"]["SteeredLayer"][];
+            /**
+             * Maps
+             * @default []
+             */
+            maps: components["schemas"]["SteeredMaps"][];
+            /**
+             * Curve
+             * @default []
+             */
+            curve: components["schemas"]["CurvePoint"][];
+            window?: components["schemas"]["Window"] | null;
+            /**
+             * Window Note
+             * @default
+             */
+            window_note: string;
+            /** Baseline Cached */
+            baseline_cached: boolean;
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * SteeringRequest
+         * @description Steer one prediction of an image classifier and compare. `target`: the output to watch; None takes the largest.
+         *
+         *     `strengths` asks for a curve besides: each of them in turn replaces the strength of every intervention.
+         *     `closeness` is the correlation of the outputs with the unsteered ones above which a point counts as close.
+         */
+        SteeringRequest: {
+            sample?: components["schemas"]["SampleOf"] | null;
+            /**
+             * Picture
+             * @description base64 of a PNG, JPEG or WebP
+             */
+            picture?: string | null;
+            /** Target */
+            target?: number | null;
+            /** Interventions */
+            interventions: components["schemas"]["Intervention"][];
+            /**
+             * Maps
+             * @description attribution heat maps before and after
+             * @default false
+             */
+            maps: boolean;
+            /**
+             * Methods
+             * @default [
+             *       "gradcam"
+             *     ]
+             */
+            methods: string[];
+            /**
+             * Strengths
+             * @default []
+             */
+            strengths: number[];
+            /**
+             * Closeness
+             * @default 0.7
+             */
+            closeness: number;
+            /**
+             * Top
+             * @description outputs to list
+             * @default 5
+             */
+            top: number;
+        };
         /** TextTerm */
         TextTerm: {
             /**
@@ -4343,6 +4755,19 @@ export interface components {
             expires_at: string;
             /** Last Used At */
             last_used_at?: string | null;
+        };
+        /**
+         * TokenPlaces
+         * @description Tokens by absolute position, counted from the first real token; padding does not count.
+         */
+        TokenPlaces: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "tokens";
+            /** At */
+            at: number[];
         };
         /**
          * TokenRequest
@@ -4521,6 +4946,40 @@ export interface components {
             kind: "webdataset";
             /** Path */
             path: string;
+        };
+        /**
+         * WeightedComponent
+         * @description A component's share in a direction.
+         */
+        WeightedComponent: {
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+        };
+        /**
+         * Window
+         * @description The longest run of strengths that change the first output while all outputs stay finite and close.
+         */
+        Window: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /**
+             * Recommended
+             * @description the closest to the unsteered outputs among them
+             */
+            recommended: number;
         };
     };
     responses: never;
@@ -8315,6 +8774,105 @@ export interface operations {
                 };
             };
             /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_steering_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteeringRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SteeringPreview"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, InvalidRequest, LayerRunsAgain, NoClassScores, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, UnknownOutput, UnsafePicture, WidthMismatch */
             422: {
                 headers: {
                     [name: string]: unknown;
