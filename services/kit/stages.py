@@ -144,6 +144,11 @@ class StageRegistry:
     def __getitem__(self, name: str) -> StageFunction:
         return self._stages[name]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All stage kinds."""
+        return frozenset(self._stages)
+
     def version(self, name: str) -> int:
         """Version of a stage, for its artifacts' keys."""
         return self._stages[name].version

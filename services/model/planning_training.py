@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
+
 from contracts.base import Caller
 from contracts.data import Dataset
 from contracts.errors import Conflict, LabelsMissingError
+from contracts.model import Model
 from contracts.training import TrainingRequest
 from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
@@ -33,14 +36,17 @@ def plan_training(
     if request.name == model.ref.name:
         raise Conflict("the new model needs a name of its own", field="name", model=model.ref.id)
     told = request.model_dump(mode="json", exclude={"name", "model", "dataset"})
-    asked = request.model_dump(mode="json")
+    common: dict[str, JsonValue] = {
+        "request": request.model_dump(mode="json"), "model": model.ref.model_dump(mode="json"),
+        "config": config_of(model, len(dataset.labels)),
+    }  # fmt: skip
     stages, inputs = [], {"manifest": dataset.lineage}
     for epoch in range(request.epochs):
         key = artifact_key(
             EPOCH, version=registry.version(EPOCH), inputs=[model.ref.model_sha256, *inputs.values()],
             params={**told, "epoch": epoch}, seed=request.seed, numerics=numerics, output="checkpoint",
         )  # fmt: skip
-        spec = {"request": asked, "model": model.ref.model_dump(mode="json"), "epoch": epoch, "units": dataset.ref.n}
+        spec = {**common, "epoch": epoch, "units": dataset.ref.n}
         part = PartPlan(spec, dict(inputs), {"checkpoint": key}, units=dataset.ref.n)
         stages.append(StagePlan(EPOCH, (part,), unit="pictures", title=f"epoch {epoch + 1} of {request.epochs}"))
         inputs = {"manifest": dataset.lineage, "checkpoint": key}
@@ -51,10 +57,16 @@ def plan_training(
         )
         for output in ("model", "weights")
     }  # fmt: skip
-    spec = {"request": asked, "model": model.ref.model_dump(mode="json")}
-    stages.append(StagePlan(REGISTER, (PartPlan(spec, dict(inputs), keys),), title="register the model"))
+    stages.append(StagePlan(REGISTER, (PartPlan(common, dict(inputs), keys),), title="register the model"))
     title = f"{request.name}: {model.ref.name} trained on {dataset.ref.name}"
     with models.database.reading() as db:
         known = find_model(db, caller.workspace, request.name)
     result = known.ref.id if known is not None and known.lineage == keys["model"] else None
     return JobPlan("training", title, tuple(stages), result)
+
+
+def config_of(model: Model, classes: int) -> dict[str, JsonValue]:
+    """Constructor arguments of the trained model: the parent's, with another number of classes where it changes."""
+    if model.classes is not None and len(model.classes) == classes:
+        return dict(model.ref.config)  # an architecture with a fixed head need not know the argument
+    return {**model.ref.config, "num_classes": classes}

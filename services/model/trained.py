@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
@@ -38,7 +38,7 @@ def train_epoch(work: Work, models: Models) -> None:
     manifest = Manifest.load(work.path("manifest"), work.blobs)
     data = _split(manifest, request)
     ref = ModelRef.model_validate(work.spec["model"])
-    built = start_of(ref, data.classes, request, models)
+    built = start_of(ref, data.classes, work, models)
 
     def pictures(indices: Sequence[int]) -> Tensor:
         return to_batch((manifest.picture(index) for index in indices), ref.preprocessing)
@@ -55,9 +55,9 @@ def register_trained(work: Work, models: Models, publish: Publish) -> None:
     request = TrainingRequest.model_validate(work.spec["request"])
     ref = ModelRef.model_validate(work.spec["model"])
     data = _split(Manifest.load(work.path("manifest"), work.blobs), request)
-    built = start_of(ref, data.classes, request, models)
+    built = start_of(ref, data.classes, work, models)
     asked = ModelRegistration(
-        name=request.name, architecture=ref.architecture, config=config_of(ref, data.classes),
+        name=request.name, architecture=ref.architecture, config=built_with(work),
         preprocessing=ref.preprocessing,
     )  # fmt: skip
     state = {name: part.contiguous() for name, part in result_of(_checkpoint(work)).items()}
@@ -65,7 +65,7 @@ def register_trained(work: Work, models: Models, publish: Publish) -> None:
     work.advance(1)
 
 
-def start_of(ref: ModelRef, classes: Sequence[str], request: TrainingRequest, models: Models) -> Built:
+def start_of(ref: ModelRef, classes: Sequence[str], work: Work, models: Models) -> Built:
     """The model before the first epoch: the parent's weights, and a seeded new head where the classes are others.
 
     Raises
@@ -77,8 +77,8 @@ def start_of(ref: ModelRef, classes: Sequence[str], request: TrainingRequest, mo
 
     from services.model.adapters.registry import build
 
-    torch.manual_seed(request.seed)
-    built = build(ref.architecture, config_of(ref, classes))
+    torch.manual_seed(TrainingRequest.model_validate(work.spec["request"]).seed)
+    built = build(ref.architecture, built_with(work))
     own, parent = built.model.state_dict(), load_file(models.blobs.open(ref.weights_sha256))
     added = sorted(own.keys() - parent.keys())
     if added:
@@ -89,9 +89,9 @@ def start_of(ref: ModelRef, classes: Sequence[str], request: TrainingRequest, mo
     return built
 
 
-def config_of(ref: ModelRef, classes: Sequence[str]) -> dict[str, JsonValue]:
-    """Constructor arguments of the trained model: the parent's, with the number of classes of the labels."""
-    return {**ref.config, "num_classes": len(classes)}
+def built_with(work: Work) -> dict[str, JsonValue]:
+    """Constructor arguments of the trained model, as planned."""
+    return cast(dict[str, JsonValue], work.spec["config"])
 
 
 def _split(manifest: Any, request: TrainingRequest) -> Split:

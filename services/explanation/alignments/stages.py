@@ -20,7 +20,7 @@ from services.kit.stages import StageFunction, Work
 def alignment_stages() -> tuple[StageFunction, ...]:
     """The stages of comparisons, in the order in which a job runs them; features come from the model service."""
     return (
-        StageFunction("concepts", 1, find_concepts),
+        StageFunction("concepts", 2, find_concepts),
         StageFunction("profiles", 1, profile),
         StageFunction("alignments", 1, align_row),
         StageFunction("matches", 1, match_pair),

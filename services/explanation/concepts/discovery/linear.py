@@ -42,9 +42,11 @@ class KMeans:
 
 def _clusters(x: np.ndarray, k: int, seed: int, method: str) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.cluster import KMeans as Lloyd
+    from threadpoolctl import threadpool_limits
 
     _require_k(x, k, method)
-    fitted = Lloyd(k, n_init=4, random_state=seed).fit(x)
+    with threadpool_limits(1, user_api="openmp"):  # its threads add to the centres in the order in which they end
+        fitted = Lloyd(k, n_init=4, random_state=seed).fit(x)
     return fitted.labels_.astype(np.int32), fitted.transform(x)
 
 

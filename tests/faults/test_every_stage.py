@@ -1,0 +1,141 @@
+"""A worker is killed in the middle of every stage kind that there is; each job ends with the bytes of a quiet run."""
+
+import multiprocessing
+import signal
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from threadpoolctl import threadpool_limits
+
+from contracts.alignment import ComparisonRequest, PointsPlan, Side
+from contracts.audit import AuditPolicy, AuditRequest, ClassPolicy
+from contracts.data import DatasetRegistration, ScenesSource
+from contracts.explanation import SnapshotRequest
+from contracts.jobs import State
+from contracts.labels import LabelRequest
+from contracts.model import ModelRegistration
+from contracts.training import TrainingRequest
+from orchestration.bootstrap import build
+from orchestration.jobs.bell import SilentBell
+from orchestration.jobs.reaper import Reaper
+from orchestration.jobs.repository import next_queued
+from orchestration.jobs.rows import PartRow, StageRow
+from orchestration.jobs.runner import Runner
+from services.kit.scenes.checkpoints import packaged_encoder, packaged_weights
+from services.kit.settings import Settings
+
+CNN = "entry_point:services.model.controlled.nets:scenes_cnn"
+SCENES = 8 * 33  # one shard more than are collected in one go
+KILL = "publish.before_rename:kill"
+WORDS = ["a tag in the corner", "a red circle", "a star", "a ring", "a dark background", "a moon"]
+
+
+def settings_in(home: Path) -> Settings:
+    quick = timedelta(seconds=0.3)
+    return Settings(home=home, threads=1, heartbeat=quick, lease=timedelta(seconds=1), reaper_period=quick)
+
+
+def requests_of(wiring, folder: Path):
+    """One job after the other, of every kind, each as a function that submits it."""
+    me, jobs = wiring.governance.operator(), wiring.jobs
+    scenes = DatasetRegistration(name="scenes", source=ScenesSource(n=SCENES, strength=1.0, seed=3))
+    weights = packaged_weights("cnn-1")
+    yield lambda: jobs.register_dataset(me, scenes)
+    yield lambda: jobs.register_model(me, ModelRegistration(name="cnn", architecture=CNN, weights=str(weights)))
+    snapshot = SnapshotRequest(
+        model="cnn",
+        dataset="scenes",
+        layers=["relu4", "head"],
+        encoder=packaged_encoder(folder),
+        name="s",
+        k=5,
+        shard=8,
+    )
+    yield lambda: jobs.build_snapshot(me, snapshot)
+    yield lambda: jobs.build_labels(me, LabelRequest(snapshot="s", layers=["head"], vocabulary="list", names=WORDS))
+    policy = AuditPolicy(classes={"circle": ClassPolicy(valid=["a circle"], spurious=["a tag"])}, layers=["relu4"])
+    yield lambda: jobs.audit(me, AuditRequest(snapshot=wiring.explanation.snapshot(me, "s").id, policy=policy))
+    sides = [Side(model="cnn", layers=["relu4", "relu5"])]
+    points = PointsPlan(tokens="pooled", per_sample=1)
+    asked = ComparisonRequest(
+        dataset="scenes", sides=sides, points=points, method="kmeans", parameters={"k": 6}, seeds=1, permutations=5
+    )
+    yield lambda: jobs.compare(me, asked)
+    training = TrainingRequest(name="tuned", model="cnn", dataset="scenes", epochs=1, learning_rate=0.01)
+    yield lambda: jobs.train_model(me, training)
+
+
+def work(settings: Settings, failpoint: str | None, of: str) -> None:
+    """Run the queued parts of a stage or of a whole job; with a failpoint the process does not come back."""
+    threadpool_limits(1)  # as the environment of a real worker does
+    wiring = build(settings.model_copy(update={"failpoint": failpoint}))
+    runner = Runner(
+        wiring.database, wiring.blobs, wiring.settings, registry=wiring.registry, bell=SilentBell(), worker="w"
+    )
+    while (part := queued(wiring)) is not None and part.startswith(f"{of}."):
+        runner.run(part)
+
+
+def queued(wiring) -> str | None:
+    with wiring.database.reading() as db:
+        return next_queued(db)
+
+
+def one_life(settings: Settings, failpoint: str | None, of: str) -> int | None:
+    """Exit code of a worker process that works on a stage or a job."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.preloaded"])
+    process = context.Process(target=work, args=(settings, failpoint, of))
+    process.start()
+    process.join(timeout=240)
+    assert process.exitcode is not None, "a worker hangs"
+    return process.exitcode
+
+
+def run_all(settings: Settings, folder: Path, *, kills: bool) -> dict[str, int]:
+    """Run every job to its end; stage kind -> times that a worker was killed in it."""
+    wiring = build(settings)
+    me, killed = wiring.governance.operator(), dict[str, int]()
+    reaper = Reaper(wiring.database, wiring.blobs, settings, bell=SilentBell(), name="reaper")
+    for submit in requests_of(wiring, folder):
+        job = submit()
+        while (part := queued(wiring)) is not None:
+            stage = part.rpartition(".")[0]
+            with wiring.database.reading() as db:
+                kind = db.scalars(select(StageRow.name).where(StageRow.id == stage)).one()
+            if kills and kind not in killed:
+                assert one_life(settings, KILL, stage) == -signal.SIGKILL, kind
+                killed[kind] = 1
+                with wiring.database.writing() as db:  # time passes
+                    db.execute(update(PartRow).where(PartRow.lease_until.is_not(None)).values(lease_until=1.0))
+                assert reaper.round().requeued == 1, kind
+            assert one_life(settings, None, stage if kills else job.id) == 0, kind
+        ended = wiring.jobs.job(me, job.id)
+        assert ended.state == State.DONE, ended.failures
+    wiring.close()
+    return killed
+
+
+def artifacts(home: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(home / "xsys.sqlite")) as db:
+        return dict(db.execute("SELECT key, blob FROM artifact"))
+
+
+@pytest.mark.slow
+def test_a_kill_in_every_stage_kind_loses_nothing_and_changes_no_byte(tmp_path, capsys):
+    quiet, disturbed = settings_in(tmp_path / "quiet"), settings_in(tmp_path / "disturbed")
+    run_all(quiet, tmp_path, kills=False)
+    killed = run_all(disturbed, tmp_path, kills=True)
+    expected, found = artifacts(quiet.home), artifacts(disturbed.home)
+    differing = sum(expected[key] != found.get(key) for key in expected)
+    with capsys.disabled():
+        sys.stderr.write(
+            f"\nkilled in {len(killed)} stage kinds ({', '.join(killed)}): {differing} lost or differing\n"
+        )
+    assert build(quiet).registry.names - set(killed) == set(), "a stage kind that no job here has"
+    assert expected == found
