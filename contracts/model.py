@@ -33,6 +33,7 @@ from contracts.base import (
     operation,
 )
 from contracts.base import LayerName as LayerName
+from contracts.crops import ComponentCrops, CropRequest, UnknownChannel
 from contracts.errors import UnknownDataset, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
 from contracts.steering import PLAN_REFUSALS, SteeringPreview, SteeringRequest
 
@@ -181,4 +182,15 @@ class ModelService(Protocol):
     )  # fmt: skip
     def steering_preview(self, caller: Caller, model: ModelId, query: SteeringRequest) -> SteeringPreview:
         """Compare one prediction without and with interventions on the model's activations."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/crops", right=Right.LOOK, idempotent=True,
+        refuses=(
+            UnknownModel, UnknownDataset, UnknownSample, UnknownLayer, UnknownChannel, UnsafePicture,
+            AttributionOverBudget,
+        ),
+    )  # fmt: skip
+    def component_crops(self, caller: Caller, model: ModelId, query: CropRequest) -> ComponentCrops:
+        """Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -10,6 +11,7 @@ from contracts.explanation import SnapshotRequest
 from contracts.jobs import Repair
 from contracts.model import Precision
 from orchestration.cli.app import REFUSED, Json, desk
+from orchestration.cli.crops import write_crops
 from orchestration.cli.progress import follow
 from orchestration.cli.render import show_component, show_components, show_json, show_snapshot, show_table
 from orchestration.pipelines.snapshot import layers_worth_explaining
@@ -150,6 +152,9 @@ def component(
     layer: str,
     index: int,
     sign: Annotated[int, typer.Option(help="1 or -1")] = 1,
+    crops: Annotated[
+        Path | None, typer.Option(help="Folder for the examples as PNG, cut to what the component saw.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show one component: examples, prototypes, nearest components."""
@@ -158,3 +163,5 @@ def component(
     at = desk(context)
     detail = at.explanation.component(at.caller, snapshot, layer, index, 1 if sign > 0 else -1)
     show_json(detail) if json else show_component(detail)
+    if crops is not None:
+        write_crops(at, detail, crops)

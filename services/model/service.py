@@ -17,6 +17,7 @@ from contracts.attribution import (
     ComponentRequest,
 )
 from contracts.base import Arrays, Caller, Page
+from contracts.crops import ComponentCrops, CropRequest
 from contracts.data import DataService
 from contracts.errors import UnknownModel
 from contracts.model import Model, ModelRef, Precision
@@ -56,6 +57,7 @@ class Models:
         self.baselines: Budgeted[Any] = Budgeted(BASELINES, lambda kept: int(kept.nbytes))
         self.norms: Recent[float] = Recent(512)
         self.differences: Recent[Any] = Recent(64)
+        self.cropped: Recent[ComponentCrops] = Recent(256)
         self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
         self._held: OrderedDict[tuple[str, str, bool], Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -109,6 +111,12 @@ class Models:
         from services.model.steering import preview_of
 
         return preview_of(self, caller, model, query)
+
+    def component_crops(self, caller: Caller, model: str, query: CropRequest) -> ComponentCrops:
+        """Cut samples to what a component saw, by its own activation map."""
+        from services.model.component_crops import answer_of
+
+        return answer_of(self, caller, model, query)
 
     @contextmanager
     def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32, *, folded: bool = False) -> Iterator[Built]:

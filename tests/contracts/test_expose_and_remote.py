@@ -21,6 +21,7 @@ from contracts import (
     attribution,
     audit,
     comparison,
+    crops,
     data,
     explanation,
     governance,
@@ -107,6 +108,14 @@ STEERED = steering.SteeringPreview(
     layers=[steering.SteeredLayer(layer="blocks.1", norm=None, moved=1e-9)],
     curve=[steering.CurvePoint(strength=1e6, finite=False)], window=steering.Window(low=-1.0, high=0.5, recommended=0),
     baseline_cached=False, seconds=0.5,
+)  # fmt: skip
+CROP_REQUEST = crops.CropRequest(layer="blocks.1", index=3, sign=-1, dataset="d_1", samples=[0, 2], threshold=0.25)
+CROPS = crops.ComponentCrops(
+    model="m_1", layer="blocks.1", index=3, sign=-1, threshold=0.25, median_share=1 / 3,
+    crops=[
+        crops.Crop(sample=0, box=data.Box(left=0, top=1, right=2, bottom=3), share=0.1, heat=PNG),
+        crops.Crop(sample=2, box=data.Box(left=0, top=0, right=4, bottom=4), share=1.0, whole="empty"),
+    ],
 )  # fmt: skip
 METHOD = attribution.AttributionMethod(name="gradient", family="baseline", aim="sensitivity", passes=3)
 ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
@@ -262,6 +271,7 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "model.component_relevance": ({"model": "m_1", "query": COMPONENT_QUERY}, RELEVANT),
     "model.component_arrays": ({"model": "m_1", "query": COMPONENT_QUERY}, VECTORS),
     "model.steering_preview": ({"model": "m_1", "query": STEERING}, STEERED),
+    "model.component_crops": ({"model": "m_1", "query": CROP_REQUEST}, CROPS),
     "explanation.encoders": ({}, Page(items=[ENCODER])),
     "explanation.snapshots": ({}, Page(items=[SNAPSHOT])),
     "explanation.snapshot": ({"snapshot": "s_1"}, SNAPSHOT),

@@ -1,0 +1,55 @@
+"""What may be asked about where in a picture a component looks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Base64Bytes, Field
+
+from contracts.base import Contract, FiniteFloat, LayerName
+from contracts.data import Box, DatasetId, SampleIndex
+from contracts.errors import XsysError
+
+
+class UnknownChannel(XsysError):
+    status = 422
+    remedy = "Components run from 0 to `width` - 1 of the layer; the negative side only exists in signed layers."
+
+
+class CropRequest(Contract):
+    """Cut samples to what a component saw: its own activation map, enlarged, above `threshold` of its largest value."""
+
+    layer: LayerName
+    index: Annotated[int, Field(ge=0, lt=2**31)]
+    sign: Literal[1, -1] = 1
+    dataset: DatasetId
+    samples: Annotated[list[SampleIndex], Field(min_length=1, max_length=64)]
+    threshold: Annotated[float, Field(ge=0.01, le=0.99)] = 0.3
+
+
+class Crop(Contract):
+    """One sample. `box` is a square of the original picture (clipped to it), `share` its share of the picture's area.
+
+    `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, over what
+    the model sees: the central crop. Where there is no map (`vector`) or nothing active in it (`empty`), `whole` says
+    so, the box is the whole picture, and there is no heat.
+    """
+
+    sample: int
+    box: Box
+    share: FiniteFloat
+    whole: Literal["vector", "empty"] | None = None
+    heat: Base64Bytes | None = None
+
+
+class ComponentCrops(Contract):
+    """The samples in the order of the request; `median_share` is the median of their shares."""
+
+    model: str
+    layer: LayerName
+    index: int
+    sign: Literal[1, -1]
+    method: Literal["activation-map"] = "activation-map"
+    threshold: FiniteFloat
+    median_share: FiniteFloat
+    crops: list[Crop]
