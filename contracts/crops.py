@@ -24,7 +24,7 @@ class CropRequest(Contract):
     sign: Literal[1, -1] = 1
     dataset: DatasetId
     samples: Annotated[list[SampleIndex], Field(min_length=1, max_length=64)]
-    threshold: Annotated[float, Field(ge=0.01, le=0.99)] = 0.3
+    threshold: Annotated[float, Field(ge=0.01, le=0.99)] = 0.5
 
 
 class Crop(Contract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from importlib.metadata import version
+from typing import get_args
 
 from contracts.base import ArtifactKey, Binary
 from contracts.comparison import Layout
@@ -28,14 +29,14 @@ class Maps:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
         self._blobs = blobs
-        self._making = threading.Lock()
+        self._making = {layout: threading.Lock() for layout in get_args(Layout)}
 
     def read(self, workspace: str, opened: Opened, layout: Layout) -> Binary:
         """Return a snapshot's map with the hash of its bytes as ETag."""
         key = map_key(opened.snapshot.lineage, layout)
         found = self._known(workspace, key)
         if found is None:
-            with self._making:
+            with self._making[layout]:
                 found = self._known(workspace, key) or self._make(workspace, opened, layout, key)
         return Binary(found[1], MEDIA_TYPE, found[0])
 
