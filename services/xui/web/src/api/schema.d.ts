@@ -780,6 +780,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/crops": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat
+         * @description Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat
+         */
+        post: operations["model_component_crops"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{model}/steering-preview": {
         parameters: {
             query?: never;
@@ -2098,6 +2118,35 @@ export interface components {
             minimum: number;
         };
         /**
+         * ComponentCrops
+         * @description The samples in the order of the request; `median_share` is the median of their shares.
+         */
+        ComponentCrops: {
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Method
+             * @default activation-map
+             * @constant
+             */
+            method: "activation-map";
+            /** Threshold */
+            threshold: number;
+            /** Median Share */
+            median_share: number;
+            /** Crops */
+            crops: components["schemas"]["Crop"][];
+        };
+        /**
          * ComponentDetail
          * @description All that a component page shows.
          */
@@ -2580,6 +2629,53 @@ export interface components {
             clean: number;
             /** Artefact */
             artefact: number;
+        };
+        /**
+         * Crop
+         * @description One sample. `box` is a square of the original picture (clipped to it), `share` its share of the picture's area.
+         *
+         *     `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, over what
+         *     the model sees: the central crop. Where there is no map (`vector`) or nothing active in it (`empty`), `whole` says
+         *     so, the box is the whole picture, and there is no heat.
+         */
+        Crop: {
+            /** Sample */
+            sample: number;
+            box: components["schemas"]["Box"];
+            /** Share */
+            share: number;
+            /** Whole */
+            whole?: ("vector" | "empty") | null;
+            /** Heat */
+            heat?: string | null;
+        };
+        /**
+         * CropRequest
+         * @description Cut samples to what a component saw: its own activation map, enlarged, above `threshold` of its largest value.
+         */
+        CropRequest: {
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /** Samples */
+            samples: number[];
+            /**
+             * Threshold
+             * @default 0.5
+             */
+            threshold: number;
         };
         /**
          * Curve
@@ -8774,6 +8870,105 @@ export interface operations {
                 };
             };
             /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_crops: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CropRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentCrops"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, UnknownChannel, UnsafePicture */
             422: {
                 headers: {
                     [name: string]: unknown;
