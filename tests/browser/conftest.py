@@ -65,6 +65,16 @@ def labelled(rest) -> str:
 
 
 @pytest.fixture(scope="session")
+def aligned(rest) -> str:
+    """Two layers of the model with k-means concepts, matched; the comparison's id."""
+    request = {
+        "dataset": "demo", "sides": [{"model": "lite0", "layers": ["blocks.5", "conv_head"]}], "name": "aligned",
+        "method": "kmeans", "parameters": {"k": 12}, "permutations": 10, "points": {"per_sample": 2},
+    }  # fmt: skip
+    return finished(rest, rest.post("/comparisons", json=request))["result"]
+
+
+@pytest.fixture(scope="session")
 def colours(served, tmp_path_factory) -> None:
     """Sixty small pictures of two colours, and a tiny random network, both registered."""
     from services.kit.torchvision_ops import mend_torchvision

@@ -9,12 +9,18 @@ import { RequireLogin } from "./session";
 
 // each page is a script of its own, so that the first view loads only what it shows
 const ComponentPage = lazy(async () => ({ default: (await import("./pages/ComponentPage")).ComponentPage }));
+const AuditPage = lazy(async () => ({ default: (await import("./pages/AuditPage")).AuditPage }));
+const AuditsPage = lazy(async () => ({ default: (await import("./pages/AuditsPage")).AuditsPage }));
+const ComparisonPage = lazy(async () => ({ default: (await import("./pages/ComparisonPage")).ComparisonPage }));
+const ComparisonsPage = lazy(async () => ({ default: (await import("./pages/ComparisonsPage")).ComparisonsPage }));
 const DatasetPage = lazy(async () => ({ default: (await import("./pages/DatasetPage")).DatasetPage }));
 const DatasetsPage = lazy(async () => ({ default: (await import("./pages/DatasetsPage")).DatasetsPage }));
 const JobPage = lazy(async () => ({ default: (await import("./pages/JobPage")).JobPage }));
 const JobsPage = lazy(async () => ({ default: (await import("./pages/JobsPage")).JobsPage }));
 const LabelsPage = lazy(async () => ({ default: (await import("./pages/LabelsPage")).LabelsPage }));
+const MapPage = lazy(async () => ({ default: (await import("./pages/MapPage")).MapPage }));
 const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPage")).ModelsPage }));
+const NewAuditPage = lazy(async () => ({ default: (await import("./pages/NewAuditPage")).NewAuditPage }));
 const PredictPage = lazy(async () => ({ default: (await import("./pages/PredictPage")).PredictPage }));
 const RunsPage = lazy(async () => ({ default: (await import("./pages/RunsPage")).RunsPage }));
 const SearchPage = lazy(async () => ({ default: (await import("./pages/SearchPage")).SearchPage }));
@@ -34,7 +40,13 @@ export function App() {
         <Route path="/s/:snapshot" element={<SearchPage />} />
         <Route path="/s/:snapshot/c/:layer/:index" element={<ComponentPage />} />
         <Route path="/s/:snapshot/labels" element={<LabelsPage />} />
+        <Route path="/s/:snapshot/map" element={<MapPage />} />
         <Route path="/predict" element={<PredictPage />} />
+        <Route path="/alignment" element={<ComparisonsPage />} />
+        <Route path="/alignment/:comparison" element={<ComparisonPage />} />
+        <Route path="/audits" element={<AuditsPage />} />
+        <Route path="/audits/new" element={<NewAuditPage />} />
+        <Route path="/audits/:audit" element={<AuditPage />} />
         <Route path="/runs" element={<RunsPage />} />
         <Route path="/jobs" element={<JobsPage />} />
         <Route path="/jobs/:job" element={<JobPage />} />

@@ -32,6 +32,15 @@ export type Estimate = Schemas["Estimate"];
 export type ScorerLabels = Schemas["ScorerLabels"];
 export type LabelStatus = ScorerLabels["status"];
 export type EpochFigures = Schemas["EpochFigures"];
+export type Comparison = Schemas["Comparison"];
+export type PairReport = Schemas["PairReport"];
+export type Concept = Schemas["Concept"];
+export type ConceptMatch = Schemas["ConceptMatch"];
+export type Audit = Schemas["Audit"];
+export type AuditSummary = Schemas["AuditSummary"];
+export type AuditFinding = Schemas["AuditFinding"];
+export type AuditPoint = Schemas["AuditPoint"];
+export type AuditRequest = Schemas["AuditRequest"];
 
 let csrf: string | null = null;
 let loggedOut: () => void = () => undefined;

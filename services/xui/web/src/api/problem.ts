@@ -6,6 +6,8 @@ export class Problem extends Error {
   readonly remedy: string;
   readonly field: string | null;
   readonly correlationId: string | null;
+  /** Of a text that was sent, where there is one to mend. */
+  readonly line: number | null;
 
   constructor(given: {
     title: string;
@@ -14,6 +16,7 @@ export class Problem extends Error {
     remedy: string;
     field?: string | null;
     correlationId?: string | null;
+    line?: number | null;
   }) {
     super(`${given.title}: ${given.detail}`);
     this.name = "Problem";
@@ -23,6 +26,7 @@ export class Problem extends Error {
     this.remedy = given.remedy;
     this.field = given.field ?? null;
     this.correlationId = given.correlationId ?? null;
+    this.line = given.line ?? null;
   }
 }
 
@@ -38,6 +42,7 @@ export function problemOf(status: number, body: unknown): Problem {
     remedy: text(members.remedy) ?? "Try again; if it stays, `xsys doctor` tells what is missing.",
     field: text(members.field),
     correlationId: text(members.correlation_id),
+    line: typeof members.line === "number" ? members.line : null,
   });
 }
 

@@ -6,12 +6,13 @@ interface Props {
   names: string[];
   chosen: string[];
   most: number;
+  show?: (name: string) => string;
   describe?: (name: string) => string | undefined;
   change: (names: string[]) => void;
 }
 
 /** Tick some of many; at least one stays. */
-export function Choices({ title, names, chosen, most, describe, change }: Props) {
+export function Choices({ title, names, chosen, most, show, describe, change }: Props) {
   const toggle = (name: string) => change(chosen.includes(name) ? chosen.filter((each) => each !== name) : [...chosen, name]);
   return (
     <fieldset className="choices">
@@ -21,7 +22,7 @@ export function Choices({ title, names, chosen, most, describe, change }: Props)
         const fixed = ticked ? chosen.length === 1 : chosen.length >= most;
         return (
           <label key={name} title={describe?.(name)}>
-            <input type="checkbox" checked={ticked} disabled={fixed} onChange={() => toggle(name)} /> {words(name)}
+            <input type="checkbox" checked={ticked} disabled={fixed} onChange={() => toggle(name)} /> {show ? show(name) : name}
           </label>
         );
       })}
@@ -42,6 +43,7 @@ export function MethodChoices({ methods, chosen, change }: { methods: Attributio
           names={of(family)}
           chosen={chosen}
           most={8}
+          show={words}
           describe={(name) => about.get(name)}
           change={change}
         />

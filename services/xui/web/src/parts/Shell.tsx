@@ -10,6 +10,8 @@ import { Loading } from "./states";
 const PAGES = [
   ["/", "Snapshots"],
   ["/predict", "Predict"],
+  ["/alignment", "Alignment"],
+  ["/audits", "Audits"],
   ["/jobs", "Jobs"],
   ["/datasets", "Datasets"],
   ["/models", "Models"],

@@ -5,6 +5,7 @@ import { snapshotPath } from "./links";
 
 const VIEWS = [
   ["", "Search"],
+  ["/map", "Map"],
   ["/labels", "Labels"],
 ] as const;
 

@@ -36,6 +36,8 @@ export function resultPath(job: Job): string | null {
   const id = encodeURIComponent(job.result);
   if (job.result.startsWith("s_")) return `/s/${id}`;
   if (job.result.startsWith("d_")) return `/datasets/${id}`;
+  if (job.result.startsWith("a_")) return `/audits/${id}`;
+  if (job.result.startsWith("c_")) return `/alignment/${id}`;
   return job.result.startsWith("m_") ? "/models" : null;
 }
 

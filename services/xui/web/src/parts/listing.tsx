@@ -1,11 +1,13 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { type Answer, api, ask, type Dataset, type Job, type Model, type Snapshot } from "../api/client";
+import { type Answer, api, ask, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type Snapshot } from "../api/client";
 
 interface Listed {
   "/v1/snapshots": Snapshot;
   "/v1/jobs": Job;
   "/v1/datasets": Dataset;
   "/v1/models": Model;
+  "/v1/comparisons": Comparison;
+  "/v1/audits": AuditSummary;
 }
 
 interface Slice<P extends keyof Listed> {
@@ -20,6 +22,8 @@ const ASK = {
   "/v1/jobs": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/jobs", { params: query(cursor), signal }),
   "/v1/datasets": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/datasets", { params: query(cursor), signal }),
   "/v1/models": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/models", { params: query(cursor), signal }),
+  "/v1/audits": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audits", { params: query(cursor), signal }),
+  "/v1/comparisons": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/comparisons", { params: query(cursor), signal }),
 };
 
 /** A listing, newest first, that grows by a page whenever the reader asks for it. */

@@ -1,1 +1,0 @@
-import{h as e}from"./app-CcR-buQS.js";import{g as t,h as n}from"./format-C3v4qgZG.js";function r(r){return e({queryKey:[`snapshot`,r],queryFn:({signal:e})=>t(n.GET(`/v1/snapshots/{snapshot}`,{params:{path:{snapshot:r}},signal:e})),staleTime:1/0})}export{r as t};
