@@ -1,1 +1,0 @@
-import{g as e}from"./app-U5RUTEsr.js";import{g as t,h as n}from"./format-DfyaP4A9.js";function r(r){return e({queryKey:[`snapshot`,r],queryFn:({signal:e})=>t(n.GET(`/v1/snapshots/{snapshot}`,{params:{path:{snapshot:r}},signal:e})),staleTime:1/0})}export{r as t};
