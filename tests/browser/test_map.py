@@ -30,7 +30,7 @@ def test_every_component_is_on_the_map_and_a_region_of_it_can_be_selected(visito
     page = visitor
     page.goto("/s/small")
     page.get_by_role("link", name="Map", exact=True).click()
-    page.get_by_role("combobox", name="Layout").select_option("pca")
+    page.get_by_role("combobox", name="Layout").select_option("pca", timeout=90_000)  # the first UMAP is computed
     canvas = page.get_by_role("img", name=re.compile(f"^Map of {len(plane['index'])} components, all selected"))
     expect(canvas).to_be_visible()
     assert grey_share(canvas) < 0.1

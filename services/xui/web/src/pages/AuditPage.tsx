@@ -1,11 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams, useSearchParams } from "react-router";
 import { api, ask, type Audit } from "../api/client";
-import { count, figure, moment, percent, shortHash, words } from "../format";
+import { activation, count, moment, percent, shortHash, words } from "../format";
 import { AuditScatter } from "../parts/AuditScatter";
 import { Fact } from "../parts/Fact";
 import { Findings } from "../parts/Findings";
 import { snapshotPath } from "../parts/links";
+import { useSnapshot } from "../parts/snapshot";
 import { SignOffs } from "../parts/SignOffs";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
@@ -33,6 +34,7 @@ export function AuditPage() {
 
 function Shown({ audit }: { audit: Audit }) {
   const [search, setSearch] = useSearchParams();
+  const snapshot = useSnapshot(audit.snapshot);
   const classes = Object.keys(audit.policy.classes);
   const readout = classes.find((name) => name === search.get("class")) ?? classes[0]!;
   const report = `/v1/audits/${audit.id}/report`;
@@ -53,12 +55,12 @@ function Shown({ audit }: { audit: Audit }) {
         </p>
       </div>
       <dl className="facts spaced">
-        <Fact name="Model" value={audit.model} />
-        <Fact name="Dataset" value={audit.dataset} />
+        <Fact name="Model" value={snapshot.data?.model.name ?? audit.model} />
+        <Fact name="Dataset" value={snapshot.data?.dataset.name ?? audit.dataset} />
         <Fact name="Encoder" value={audit.encoder} />
         <Fact name="Policy" value={shortHash(audit.policy_sha256)} />
         <Fact name="Tests" value={count(calibration.tests)} />
-        <Fact name="Smallest p" value={figure(calibration.smallest_p, 4)} />
+        <Fact name="Smallest p" value={activation(calibration.smallest_p)} />
         <Fact name="Created" value={moment(audit.created_at)} />
       </dl>
       {calibration.resolution_limited && (

@@ -1,9 +1,11 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { Link, useParams } from "react-router";
-import { api, ask, picture, thumbnail } from "../api/client";
+import { api, ask, type Sample, thumbnail } from "../api/client";
 import { count, moment, plural } from "../format";
 import { Fact } from "../parts/Fact";
 import { MoreButton } from "../parts/listing";
+import { SampleDialog } from "../parts/SampleDialog";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 
@@ -34,7 +36,7 @@ export function DatasetPage() {
             <Fact name="Created" value={moment(dataset.data.created_at)} />
           </dl>
           <Rejected id={id} n={dataset.data.n_rejected} />
-          <Samples id={id} />
+          <Samples id={dataset.data.ref.id} />
         </>
       )}
     </main>
@@ -44,6 +46,7 @@ export function DatasetPage() {
 const PAGE = 96;
 
 function Samples({ id }: { id: string }) {
+  const [shown, setShown] = useState<Sample | null>(null);
   const samples = useInfiniteQuery({
     queryKey: ["samples", id],
     queryFn: ({ pageParam, signal }) =>
@@ -67,7 +70,7 @@ function Samples({ id }: { id: string }) {
           .flatMap((page) => page.items)
           .map((sample) => (
             <li key={sample.index}>
-              <a href={picture(id, sample.index)} target="_blank" rel="noreferrer" className="samplelink">
+              <button type="button" className="bare" onClick={() => setShown(sample)}>
                 <figure className="thumb open" title={sample.caption ?? sample.name}>
                   <img src={thumbnail(id, sample.index)} alt={sample.caption ?? sample.label ?? sample.name} loading="lazy" />
                   <figcaption>
@@ -78,10 +81,11 @@ function Samples({ id }: { id: string }) {
                     </span>
                   </figcaption>
                 </figure>
-              </a>
+              </button>
             </li>
           ))}
       </ol>
+      <SampleDialog dataset={id} sample={shown} close={() => setShown(null)} />
       {samples.hasNextPage && <MoreButton load={() => void samples.fetchNextPage()} busy={samples.isFetchingNextPage} />}
     </section>
   );

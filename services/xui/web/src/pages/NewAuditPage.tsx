@@ -21,7 +21,7 @@ export function NewAuditPage() {
         <Link to="/audits">Audits</Link> / New audit
       </p>
       <h1>New audit</h1>
-      <p className="lead">Name what a class may rest on (valid) and what it may not (spurious); `forbidden` holds for every class.</p>
+      <p className="lead">Name what a class may rest on (valid) and what it may not (spurious); what is forbidden holds for every class.</p>
       {query.isPending && <Loading what="snapshots" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && !snapshot && (

@@ -1,20 +1,16 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
-import { api, ask, type Audit, type AuditFinding } from "../api/client";
+import type { Audit, AuditFinding } from "../api/client";
 import { activation, figure, percent, plural } from "../format";
 import { componentName, componentPath } from "./links";
+import { useSnapshot } from "./snapshot";
 import { Thumb } from "./Thumb";
 import { VerdictMark } from "./verdicts";
 
 /** The components that were flagged or that carry much of the class, with the pictures and the tests that say so. */
 export function Findings({ audit, readout }: { audit: Audit; readout: string }) {
-  const datasets = useQuery({
-    queryKey: ["snapshot", audit.snapshot],
-    queryFn: ({ signal }) => ask(api.GET("/v1/snapshots/{snapshot}", { params: { path: { snapshot: audit.snapshot } }, signal })),
-    staleTime: Infinity,
-  });
+  const snapshot = useSnapshot(audit.snapshot);
   const found = audit.findings.filter((each) => each.readout === readout);
-  const dataset = datasets.data?.dataset.id;
+  const dataset = snapshot.data?.dataset.id;
   return (
     <section aria-labelledby="findings-title">
       <h2 id="findings-title">

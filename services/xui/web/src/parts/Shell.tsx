@@ -5,6 +5,7 @@ import { api, ask, rememberCsrf } from "../api/client";
 import { useSession } from "../session";
 import { useTheme } from "../theme";
 import { Boundary } from "./Boundary";
+import { HelpDialog } from "./HelpDialog";
 import { Loading } from "./states";
 
 const PAGES = [
@@ -52,6 +53,7 @@ export function Shell() {
           <span title={`${identity.role} in ${identity.workspace}`}>
             {identity.name} <span className="muted">{identity.role}</span>
           </span>
+          <HelpDialog />
           <button type="button" className="button quiet" onClick={toggle} aria-label={`Use the ${theme === "dark" ? "light" : "dark"} theme`}>
             <span aria-hidden="true">{theme === "dark" ? "☀" : "☾"}</span>
           </button>
