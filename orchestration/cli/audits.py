@@ -25,6 +25,7 @@ from orchestration.cli.render import examples_text, show_json, show_table
 
 VIOLATED = 1
 SHOWN = 20
+UNJUDGED = 0.25  # share of relevance from which the table says that it was not judged
 nouns = typer.Typer(no_args_is_help=True, help="What a class may rest on, checked against what it rests on.")
 Junit = Annotated[Path | None, typer.Option(help="Write JUnit XML here, a test case for each limit.")]
 Html = Annotated[Path | None, typer.Option(help="Write one HTML page with pictures here.")]
@@ -198,6 +199,10 @@ def show_audit(found: Audit) -> None:
     )
     if len(found.findings) > SHOWN:
         typer.echo(f"and {len(found.findings) - SHOWN} more: see --json or --html")
+    for one in found.readouts:
+        unjudged = sum(v.share for v in one.verdicts if v.verdict in ("insufficient_evidence", "unclear"))
+        if unjudged > UNJUDGED:
+            typer.echo(f"{one.readout}, {one.layer}: {unjudged:.0%} of the relevance lies in components not judged")
     for signed in found.sign_offs:
         typer.echo(f"{signed.verdict} by {signed.user}, {signed.signed_at:%Y-%m-%d %H:%M}: {signed.note}")
     outcome = "passed" if found.passed else f"{len(broken)} of {len(found.checks)} limits are violated"
