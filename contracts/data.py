@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import Field
 
 from contracts.base import Binary, Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
+from contracts.corpora import DemoTextSource, HoldsPictures, HoldsText, Passage, Split, TextSource
 from contracts.errors import UnknownDataset, UnknownMask, UnknownSample, UnsafeArchive, UploadTooLarge
 
 DatasetId = Annotated[str, Field(min_length=1, max_length=80, description="id (`d_...`) or name of a dataset")]
@@ -64,8 +65,9 @@ class DatasetRef(Contract):
 
 
 class Dataset(Contract):
-    """A dataset as registered: ordered, immutable."""
+    """A dataset as registered: ordered, immutable. The samples of a text corpus are windows, its groups documents."""
 
+    kind: Literal["pictures", "text"] = "pictures"
     ref: DatasetRef
     source: str
     labels: list[str]
@@ -146,13 +148,20 @@ class ScenesSource(Contract):
 
 
 Source = Annotated[
-    FolderSource | ParquetSource | WebDatasetSource | UploadSource | DemoSource | ScenesSource,
+    FolderSource
+    | ParquetSource
+    | WebDatasetSource
+    | UploadSource
+    | DemoSource
+    | ScenesSource
+    | TextSource
+    | DemoTextSource,
     Field(discriminator="kind"),
 ]
 
 
 class DatasetRegistration(Contract):
-    """Register pictures under a name. The answer is a job whose result names the dataset."""
+    """Register pictures or text under a name. The answer is a job whose result names the dataset."""
 
     name: Name
     source: Source
@@ -179,11 +188,19 @@ class DataService(Protocol):
         """Show one dataset."""
         ...
 
-    @operation("GET", "/datasets/{dataset}/samples", right=Right.LOOK, refuses=(UnknownDataset,))
+    @operation("GET", "/datasets/{dataset}/samples", right=Right.LOOK, refuses=(UnknownDataset, HoldsText))
     def samples(
         self, caller: Caller, dataset: DatasetId, limit: Limit = 50, cursor: Cursor | None = None
     ) -> Page[Sample]:
         """List the samples of a dataset in order."""
+        ...
+
+    @operation("GET", "/datasets/{dataset}/passages", right=Right.LOOK, refuses=(UnknownDataset, HoldsPictures))
+    def passages(
+        self, caller: Caller, dataset: DatasetId, split: Split | None = None, limit: Limit = 50,
+        cursor: Cursor | None = None,
+    ) -> Page[Passage]:  # fmt: skip
+        """List the windows of a text corpus in order."""
         ...
 
     @operation("GET", "/datasets/{dataset}/rejected", right=Right.LOOK, refuses=(UnknownDataset,))
@@ -193,7 +210,12 @@ class DataService(Protocol):
         """List the files that were skipped, with reasons."""
         ...
 
-    @operation("GET", "/datasets/{dataset}/samples/{index}", right=Right.LOOK, refuses=(UnknownDataset, UnknownSample))
+    @operation(
+        "GET",
+        "/datasets/{dataset}/samples/{index}",
+        right=Right.LOOK,
+        refuses=(UnknownDataset, UnknownSample, HoldsText),
+    )
     def sample(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Sample:
         """Show one sample."""
         ...
@@ -202,14 +224,17 @@ class DataService(Protocol):
         "GET",
         "/datasets/{dataset}/samples/{index}/thumbnail",
         right=Right.LOOK,
-        refuses=(UnknownDataset, UnknownSample),
+        refuses=(UnknownDataset, UnknownSample, HoldsText),
     )
     def thumbnail(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Binary:
         """Deliver a sample's thumbnail (WebP, longest side 160 px)."""
         ...
 
     @operation(
-        "GET", "/datasets/{dataset}/samples/{index}/picture", right=Right.LOOK, refuses=(UnknownDataset, UnknownSample)
+        "GET",
+        "/datasets/{dataset}/samples/{index}/picture",
+        right=Right.LOOK,
+        refuses=(UnknownDataset, UnknownSample, HoldsText),
     )
     def picture(self, caller: Caller, dataset: DatasetId, index: SampleIndex) -> Binary:
         """Deliver a sample's picture as stored: decoded, rotated upright and re-encoded, without metadata."""
@@ -219,7 +244,7 @@ class DataService(Protocol):
         "GET",
         "/datasets/{dataset}/samples/{index}/masks/{mask}",
         right=Right.LOOK,
-        refuses=(UnknownDataset, UnknownSample, UnknownMask),
+        refuses=(UnknownDataset, UnknownSample, UnknownMask, HoldsText),
     )
     def mask(self, caller: Caller, dataset: DatasetId, index: SampleIndex, mask: MaskName) -> Binary:
         """Deliver one of a sample's masks: PNG of the picture's size, one bit a pixel, white inside."""

@@ -166,7 +166,7 @@ class LabelsMissingError(XsysError):
 
 class UnknownArchitecture(XsysError):
     status = 422
-    remedy = "Use `timm:NAME`, `torchvision:NAME`, `open_clip:NAME` or `entry_point:NAME`; `closest` has near names."
+    remedy = "Use `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`, `llm:NAME` and so on; `closest` has near names."
 
 
 class WrongWeights(XsysError):

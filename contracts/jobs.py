@@ -11,6 +11,7 @@ from pydantic import Field
 from contracts.alignment import ComparisonRequest
 from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
+from contracts.corpora import CorpusTooLarge, HoldsText
 from contracts.data import DatasetRegistration
 from contracts.errors import (
     BadTemplate,
@@ -37,9 +38,11 @@ from contracts.errors import (
 )
 from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.labels import LabelRequest
+from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsText
 from contracts.model import ModelRegistration
 from contracts.training import Curve, TrainingRequest
 
+PICTURES_ONLY = (ReadsText, HoldsText)
 JobId = Annotated[str, Field(pattern=r"^j_[0-9a-z]{8,40}$")]
 IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -108,7 +111,10 @@ class JobService(Protocol):
     """What may be asked of jobs. Router, client and OpenAPI come from this class."""
 
     @operation(
-        "POST", "/datasets", right=Right.REGISTER, refuses=(IdempotencyConflict, UnreadableSource, PathNotAllowed)
+        "POST",
+        "/datasets",
+        right=Right.REGISTER,
+        refuses=(IdempotencyConflict, UnreadableSource, PathNotAllowed, CorpusTooLarge),
     )
     def register_dataset(
         self, caller: Caller, body: DatasetRegistration, idempotency_key: IdempotencyKey | None = None
@@ -120,7 +126,14 @@ class JobService(Protocol):
         "POST",
         "/models",
         right=Right.REGISTER,
-        refuses=(IdempotencyConflict, UnknownArchitecture, WrongWeights, PathNotAllowed),
+        refuses=(
+            IdempotencyConflict,
+            UnknownArchitecture,
+            WrongWeights,
+            PathNotAllowed,
+            MissingLanguagePackage,
+            BrokenLanguageFile,
+        ),
     )
     def register_model(
         self, caller: Caller, body: ModelRegistration, idempotency_key: IdempotencyKey | None = None
@@ -132,7 +145,15 @@ class JobService(Protocol):
         "POST",
         "/snapshots",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, UnknownEncoder, UnknownPooling),
+        refuses=(
+            IdempotencyConflict,
+            UnknownModel,
+            UnknownDataset,
+            UnknownLayer,
+            UnknownEncoder,
+            UnknownPooling,
+            *PICTURES_ONLY,
+        ),
     )
     def build_snapshot(
         self, caller: Caller, body: SnapshotRequest, idempotency_key: IdempotencyKey | None = None
@@ -144,7 +165,15 @@ class JobService(Protocol):
         "POST",
         "/trainings",
         right=Right.REGISTER,
-        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, LabelsMissingError, Conflict, WrongWeights),
+        refuses=(
+            IdempotencyConflict,
+            UnknownModel,
+            UnknownDataset,
+            LabelsMissingError,
+            Conflict,
+            WrongWeights,
+            *PICTURES_ONLY,
+        ),
     )
     def train_model(self, caller: Caller, body: TrainingRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
@@ -159,7 +188,7 @@ class JobService(Protocol):
         "POST",
         "/comparisons",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, UnknownPooling),
+        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, UnknownPooling, *PICTURES_ONLY),
     )
     def compare(self, caller: Caller, body: ComparisonRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Find the concepts of layers of one or more models and compare them; what is there already is reused."""

@@ -35,6 +35,14 @@ from contracts.base import (
 from contracts.base import LayerName as LayerName
 from contracts.crops import ComponentCrops, CropRequest, UnknownChannel
 from contracts.errors import UnknownDataset, UnknownLayer, UnknownModel, UnknownSample, UnsafePicture
+from contracts.language import (
+    GENERATION_REFUSALS,
+    Generation,
+    GenerationId,
+    GenerationRequest,
+    GenerationState,
+    UnknownGeneration,
+)
 from contracts.steering import PLAN_REFUSALS, SteeringPreview, SteeringRequest
 
 ModelId = Annotated[str, Field(min_length=1, max_length=80, description="id (`m_...`) or name of a model")]
@@ -91,14 +99,17 @@ class Preprocessing(Contract):
 
 
 class ModelRef(Contract):
-    """What identifies a model: everything derived from it has these hashes in its key."""
+    """What identifies a model: everything derived from it has these hashes in its key.
+
+    A language model reads text: it has no preprocessing of pictures, and `preprocess_sha256` is that of its tokenizer.
+    """
 
     id: str
     name: str
     architecture: str
     config: dict[str, JsonValue] = {}
     weights_sha256: Sha256
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     preprocess_sha256: Sha256
     model_sha256: Sha256
 
@@ -111,15 +122,22 @@ class Model(Contract):
     parameters: int
     classes: list[str] | None = None
     licence: str | None = None
+    facts: dict[str, JsonValue] = Field(default={}, description="what was found out when it was registered")
     lineage: str = Field(description="key of the artifact that registered it")
     created_at: datetime
 
 
 class ModelRegistration(Contract):
-    """Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one."""
+    """Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one.
+
+    Language models: `llm:smollm2` from its package, `gguf:llama` with a .gguf file, `causal_lm:llama` with a folder of
+    safetensors, config.json and tokenizer.json. Their config takes `perplexity_limit` only.
+    """
 
     name: Name
-    architecture: Annotated[str, Field(pattern=r"^(timm|torchvision|open_clip|entry_point):[A-Za-z0-9_.:/-]{1,120}$")]
+    architecture: Annotated[
+        str, Field(pattern=r"^(timm|torchvision|open_clip|entry_point|llm|gguf|causal_lm):[A-Za-z0-9_.:/-]{1,120}$")
+    ]
     weights: str | None = None
     config: dict[str, JsonValue] = {}
     preprocessing: Preprocessing | None = None
@@ -193,4 +211,29 @@ class ModelService(Protocol):
     )  # fmt: skip
     def component_crops(self, caller: Caller, model: ModelId, query: CropRequest) -> ComponentCrops:
         """Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/generations", right=Right.SEARCH, refuses=(UnknownModel, *GENERATION_REFUSALS),
+        idempotent=True,
+    )  # fmt: skip
+    def generate(self, caller: Caller, model: ModelId, query: GenerationRequest) -> Generation:
+        """Continue a prompt, and answer when all of it is written."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/generations/open", right=Right.SEARCH, refuses=(UnknownModel, *GENERATION_REFUSALS)
+    )
+    def open_generation(self, caller: Caller, model: ModelId, query: GenerationRequest) -> GenerationState:
+        """Begin to write, and answer at once; read it with `GET /generations/{generation}`."""
+        ...
+
+    @operation("GET", "/generations/{generation}", right=Right.SEARCH, refuses=(UnknownGeneration,))
+    def generation(self, caller: Caller, generation: GenerationId, after: int = -1) -> GenerationState:
+        """Read a text while it is written: waits up to a second for a version above `after`."""
+        ...
+
+    @operation("DELETE", "/generations/{generation}", right=Right.SEARCH, refuses=(UnknownGeneration,))
+    def close_generation(self, caller: Caller, generation: GenerationId) -> GenerationState:
+        """Stop before the next token, free the memory, and forget the text."""
         ...

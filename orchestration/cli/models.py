@@ -26,8 +26,15 @@ def attach(app: typer.Typer) -> None:
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the model.")],
-    architecture: Annotated[str, typer.Option(help="timm:NAME, torchvision:NAME, open_clip:NAME, entry_point:NAME")],
-    weights: Annotated[Path | None, typer.Option(help="safetensors or .pth; default: a packaged checkpoint.")] = None,
+    architecture: Annotated[
+        str,
+        typer.Option(
+            help="timm:NAME, torchvision:, open_clip:, entry_point:; llm:NAME, gguf: or causal_lm:ARCHITECTURE"
+        ),
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="safetensors, .pth, .gguf or a folder; default: a packaged checkpoint.")
+    ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights, kept with the model.")] = None,
     json: Json = False,
 ) -> None:
@@ -68,7 +75,10 @@ def show(context: typer.Context, model: str, json: Json = False) -> None:
     typer.echo(f"{found.ref.id}  {found.ref.name} ({found.ref.architecture})")
     typer.echo(f"  parameters  {found.parameters:,}")
     typer.echo(f"  weights     sha256 {found.ref.weights_sha256}")
-    typer.echo(f"  input       {found.ref.preprocessing.crop} px, licence {found.licence or 'not stated'}")
+    how = found.ref.preprocessing
+    typer.echo(f"  input       {'text' if how is None else f'{how.crop} px'}, licence {found.licence or 'not stated'}")
+    for name, value in found.facts.items():
+        typer.echo(f"  {name.replace('_', ' '):<12}{value}")
 
 
 @nouns.command("layers")

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from orchestration.gateway import browser, events, login, probes
+from orchestration.gateway import browser, events, generations, login, probes
 from orchestration.gateway.access import Gate, Require, is_loopback
 from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
@@ -68,6 +68,7 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):
         router.include_router(expose(protocol, implementation, access=Require, max_body=wiring.settings.upload_limit))
     router.include_router(events.router)
+    router.include_router(generations.router)
     return router
 
 

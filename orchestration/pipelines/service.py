@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from contracts.alignment import ComparisonRequest
 from contracts.audit import AuditRequest, CorrectionRequest
 from contracts.base import Caller, Contract, Page
+from contracts.corpora import HoldsText
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
 from contracts.explanation import Encoder, ExplanationService, SnapshotRequest
 from contracts.jobs import Job, Repair
 from contracts.labels import LabelRequest
+from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
 from contracts.training import Curve, TrainingRequest
 from orchestration.jobs.service import Jobs
@@ -74,6 +76,7 @@ class Pipelines:
 
     def train_model(self, caller: Caller, body: TrainingRequest, idempotency_key: str | None = None) -> Job:
         """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
+        self._require_pictures(caller, [body.model], body.dataset)
         return self._submit(caller, body, idempotency_key, self._planners.training(caller, body))
 
     def curve(self, caller: Caller, job: str) -> Curve:
@@ -94,6 +97,7 @@ class Pipelines:
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""
+        self._require_pictures(caller, [body.model], body.dataset)
         planner = SnapshotPlanner(
             body,
             model=self._model.model(caller, body.model),
@@ -106,6 +110,7 @@ class Pipelines:
 
     def compare(self, caller: Caller, body: ComparisonRequest, idempotency_key: str | None = None) -> Job:
         """Find the concepts of layers of one or more models and compare them; what is there already is reused."""
+        self._require_pictures(caller, [side.model for side in body.sides], body.dataset)
         planner = ComparisonPlanner(
             body,
             models=[self._model.model(caller, side.model) for side in body.sides],
@@ -146,6 +151,16 @@ class Pipelines:
     def watch(self, caller: Caller, job: str, last_event_id: int | None = None) -> Iterator[tuple[int, Job]]:
         """Yield (version, job) whenever something changed, until the job has ended."""
         return self._jobs.watch(caller, job, last_event_id)
+
+    def _require_pictures(self, caller: Caller, models: Iterable[str], dataset: str) -> None:
+        """Refuse language models and text corpora where only pictures can be worked on."""
+        for model in models:
+            found = self._model.model(caller, model)
+            if found.ref.preprocessing is None:
+                raise ReadsText(f"{found.ref.name} reads text, no pictures", field="model")
+        held = self._data.dataset(caller, dataset)
+        if held.kind == "text":
+            raise HoldsText(f"{held.ref.name} holds text, no pictures", field="dataset")
 
     def _submit(self, caller: Caller, body: Contract, idempotency_key: str | None, plan: JobPlan) -> Job:
         digest = sha256_of({"kind": plan.kind, "body": body})

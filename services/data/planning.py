@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from contracts.base import Caller, Right
+from contracts.corpora import DemoTextSource, TextSource
 from contracts.data import DatasetRegistration, FolderSource, ParquetSource, Source, WebDatasetSource
 from contracts.errors import PathNotAllowed, UnreadableSource
+from services.data.corpora import plan_corpus
 from services.data.readers.port import Listed
 from services.data.readers.registry import list_source
 from services.data.service import Data
@@ -30,6 +32,8 @@ def plan_registration(
     UnreadableSource, UnsafeArchive : the source cannot be listed.
     """
     source = _resolved(body.source, caller, data)
+    if isinstance(source, TextSource | DemoTextSource):
+        return plan_corpus(body, source, data=data, caller=caller, registry=registry)
     listing = list_source(source, lambda upload: data.upload_path(caller, upload))
     ranges = [listing.entries[start : start + part_size] for start in range(0, len(listing.entries), part_size)]
     settings: dict[str, JsonValue] = {"pixel_limit": data.settings.pixel_limit}
@@ -85,7 +89,7 @@ def _manifest(name: str, title: str, inputs: dict[str, str], parts: int, registr
 
 def _resolved(source: Source, caller: Caller, data: Data) -> Source:
     """Resolve links in a path first, then decide whether it may be read."""
-    if not isinstance(source, FolderSource | ParquetSource | WebDatasetSource):
+    if not isinstance(source, FolderSource | ParquetSource | WebDatasetSource | TextSource):
         return source
     try:
         path = Path(source.path).expanduser().resolve()

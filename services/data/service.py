@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from contracts.base import Binary, Caller, Page
+from contracts.corpora import HoldsText, Passage, Split
 from contracts.data import Dataset, RejectedFile, Sample, Upload
 from contracts.errors import InvalidRequest, UploadTooLarge
 from services.data.readers.archive import check_zip
@@ -47,6 +48,14 @@ class Data:
         stop = min(start + limit, manifest.n)
         items = [manifest.sample(index) for index in range(start, stop)]
         return Page[Sample](items=items, next=encode_cursor([stop]) if stop < manifest.n else None)
+
+    def passages(
+        self, caller: Caller, dataset: str, split: Split | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Passage]:
+        """List the windows of a text corpus in order."""
+        from services.data.corpora import page_of
+
+        return page_of(self, caller, dataset, split, limit, cursor)
 
     def rejected(self, caller: Caller, dataset: str, limit: int = 50, cursor: str | None = None) -> Page[RejectedFile]:
         """List the files that were skipped, with reasons."""
@@ -118,6 +127,8 @@ class Data:
         """Open a dataset's manifest; the latest few stay in memory."""
         with self.database.reading() as db:
             row = dataset_row(db, caller.workspace, dataset)
+            if row.dataset.get("kind") == "text":
+                raise HoldsText(f"{row.name} holds text, no pictures", field="dataset")
             blob = the_artifact(db, caller.workspace, row.manifest).blob
         return Manifest.load(self.blobs.open(blob), self.blobs)
 

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from contracts.data import Dataset, DatasetRef, RejectedFile, Sample
 from contracts.errors import NoGoodFile, UnsafePicture
+from services.data.corpora import read_corpus
 from services.data.readers.port import Listed, Masked, listed
 from services.data.readers.registry import READERS
 from services.data.repository import publish_dataset
@@ -25,7 +26,11 @@ from services.kit.stages import StageFunction, Work
 
 def stages(data: Data) -> tuple[StageFunction, ...]:
     """The stages of this service. All that decides their bytes is in the parts, not in the worker's settings."""
-    return StageFunction("ingest", 2, ingest), StageFunction("manifest", 2, manifest)
+    return (
+        StageFunction("ingest", 2, ingest),
+        StageFunction("manifest", 2, manifest),
+        StageFunction("corpus", 1, read_corpus),
+    )
 
 
 def ingest(work: Work) -> None:

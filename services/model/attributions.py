@@ -43,7 +43,7 @@ from services.model.attribution.methods import (
 )
 from services.model.attribution.rendering import heat_picture, on_pixels, png
 from services.model.capture.hooks import AXIS
-from services.model.preprocess import cropped, to_batch
+from services.model.preprocess import cropped, reads_pictures, to_batch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,10 +136,10 @@ def require_output(target: int, outputs: int) -> None:
 
 def _explained(models: Models, caller: Caller, model: str, query: AttributionRequest) -> Explanation:
     found = models.model(caller, model)
+    side = reads_pictures(found.ref).crop
     for name in query.methods:
         require_method(name)
     layers = [require_layer(found, name) for name in query.layers]
-    side = found.ref.preprocessing.crop
     passes = sum(described(name)[1] + 2 * (query.steps + 1) for name in dict.fromkeys(query.methods))
     require_affordable(passes + 4 * len(layers), side)
     picture = (
@@ -155,8 +155,8 @@ def _explained(models: Models, caller: Caller, model: str, query: AttributionReq
 def _compute(
     models: Models, found: Model, query: AttributionRequest, layers: list[Layer], picture: Image.Image
 ) -> Explanation:
-    pixels = cropped(picture, found.ref.preprocessing)
-    batch = to_batch([picture], found.ref.preprocessing)
+    pixels = cropped(picture, reads_pictures(found.ref))
+    batch = to_batch([picture], reads_pictures(found.ref))
     with models.loaded(found.ref) as built:
         scores = class_scores(built.model, batch)[0]
         target = int(scores.argmax()) if query.target is None else query.target

@@ -20,7 +20,7 @@ from services.model.attributions import require_affordable, require_layer, sampl
 from services.model.capture.boxes import box_of, component_map, in_picture
 from services.model.capture.hooks import captured, evaluating
 from services.model.capture.pooling import Pooled
-from services.model.preprocess import to_batch
+from services.model.preprocess import reads_pictures, to_batch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +42,7 @@ def answer_of(models: Models, caller: Caller, model: str, query: CropRequest) ->
             f"{layer.name} has no component {query.index} with sign {query.sign:+d}", field="index",
             width=layer.width, signed=layer.signed,
         )  # fmt: skip
-    require_affordable(len(query.samples), found.ref.preprocessing.crop)
+    require_affordable(len(query.samples), reads_pictures(found.ref).crop)
     pictures = [sample_picture(models, caller, SampleOf(dataset=query.dataset, index=i)) for i in query.samples]
     pixels = tuple(hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures)
     key = (found.ref.model_sha256, pixels, query.model_dump_json())
@@ -72,12 +72,12 @@ def _maps(models: Models, found: Model, layer: Layer, query: CropRequest, pictur
             return Pooled(output.new_zeros(len(output), 1))
 
         with captured(built.model, [layer], pick=pick, reduce=reduce):
-            built.model(to_batch(pictures, found.ref.preprocessing))
+            built.model(to_batch(pictures, reads_pictures(found.ref)))
     return kept[0]
 
 
 def _crop(found: Model, sample: int, picture: Image.Image, heat: Tensor | None, threshold: float) -> Crop:
-    how = found.ref.preprocessing
+    how = reads_pictures(found.ref)
     box = None if heat is None else box_of(heat, how.crop, threshold)
     if heat is None or box is None:
         everything = Box(left=0, top=0, right=picture.width, bottom=picture.height)

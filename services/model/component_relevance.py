@@ -29,7 +29,7 @@ from services.model.attributions import (
     site_of,
 )
 from services.model.capture.hooks import AXIS
-from services.model.preprocess import to_batch
+from services.model.preprocess import reads_pictures, to_batch
 
 if TYPE_CHECKING:
     from services.model.adapters.port import Built
@@ -98,9 +98,9 @@ def _measured(models: Models, caller: Caller, model: str, query: ComponentReques
     cost = 4 if query.rule == ACTIVATION else _cost(query.rule)
     checked = min(query.ablate, layer.width)
     check = checked + (ORDERS + 1) * (STEPS + 1) + 4 if checked else 0
-    require_affordable(len(query.samples) * (1 + cost + check), found.ref.preprocessing.crop)
+    require_affordable(len(query.samples) * (1 + cost + check), reads_pictures(found.ref).crop)
     pictures = [sample_picture(models, caller, SampleOf(dataset=query.dataset, index=i)) for i in query.samples]
-    batch = to_batch(pictures, found.ref.preprocessing)
+    batch = to_batch(pictures, reads_pictures(found.ref))
     with models.loaded(found.ref) as built:
         scores = class_scores(built.model, batch)
         if query.target is not None:

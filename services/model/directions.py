@@ -20,7 +20,7 @@ from services.kit.artifacts import find_artifacts
 from services.kit.pictures import decode_picture
 from services.model.capture.hooks import captured, evaluating
 from services.model.interventions.steps import Derived
-from services.model.preprocess import batches
+from services.model.preprocess import batches, reads_pictures
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,7 +97,7 @@ class Fetcher:
         pictures = self._pictures(dataset, samples)
         special = self.built.special_tokens
         with evaluating(self.built.model), captured(self.built.model, [pooled], special_tokens=special) as kept:
-            for batch in batches(pictures, self.found.ref.preprocessing, BATCH):
+            for batch in batches(pictures, reads_pictures(self.found.ref), BATCH):
                 self.built.model(batch)
                 total += kept.take()[layer.name].values.double().sum(0)
         return (total / len(samples)).float()

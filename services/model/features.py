@@ -24,7 +24,7 @@ def collect_features(work: Work, models: Models) -> None:
     from services.model.capture.hooks import captured, evaluating, require_finite
     from services.model.capture.pooling import Pooled
     from services.model.capture.tokens import draw_cells, take_points
-    from services.model.preprocess import batches
+    from services.model.preprocess import batches, reads_pictures
 
     spec = work.spec
     ref, plan = ModelRef.model_validate(spec["model"]), PointsPlan.model_validate(spec["points"])
@@ -38,7 +38,7 @@ def collect_features(work: Work, models: Models) -> None:
     with models.loaded(ref, folded=True) as built, evaluating(built.model):
         special = built.special_tokens
         require_fitting(layers, plan, special_tokens=special)
-        for batch in batches(iter(pictures), ref.preprocessing, size):
+        for batch in batches(iter(pictures), reads_pictures(ref), size):
             at = torch.from_numpy(cells[done : done + len(batch)].astype(np.int64))
 
             def reduce(layer: Layer, output: Tensor, at: Tensor = at) -> Pooled:

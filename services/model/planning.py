@@ -10,7 +10,9 @@ from contracts.errors import PathNotAllowed
 from contracts.model import ModelRegistration
 from services.kit.keys import artifact_key, sha256_of_file
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
+from services.model.adapters.language_models import is_language
 from services.model.adapters.registry import adapter_for, is_path
+from services.model.planning_language import plan_language
 from services.model.repository import find_model
 from services.model.service import Models
 from services.model.weights import source_of
@@ -28,6 +30,8 @@ def plan_registration(
     UnknownArchitecture, WrongWeights : what can be seen without loading anything.
     PathNotAllowed : weights outside the import roots, a `.pth`, or code named by module, without `server-paths`.
     """
+    if is_language(registration.architecture):
+        return plan_language(registration, caller=caller, models=models, registry=registry)
     require_allowed(registration, caller, models.settings.import_roots)
     adapter_for(registration.architecture)
     path = source_of(registration.architecture, registration.weights)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from contracts.model import Preprocessing
+from contracts.language import ReadsText
+from contracts.model import ModelRef, Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,13 @@ MODES = {
     "nearest": Image.Resampling.NEAREST,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+def reads_pictures(ref: ModelRef) -> Preprocessing:
+    """How a model's input is made of a picture. Raises `ReadsText` for language models."""
+    if ref.preprocessing is None:
+        raise ReadsText(f"{ref.name} reads text, no pictures", field="model")
+    return ref.preprocessing
 
 
 def cropped(picture: Image.Image, how: Preprocessing) -> np.ndarray:

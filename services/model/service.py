@@ -20,6 +20,7 @@ from contracts.base import Arrays, Caller, Page
 from contracts.crops import ComponentCrops, CropRequest
 from contracts.data import DataService
 from contracts.errors import UnknownModel
+from contracts.language import Generation, GenerationRequest, GenerationState
 from contracts.model import Model, ModelRef, Precision
 from contracts.steering import SteeringPreview, SteeringRequest
 from services.kit.blobs import Blobs
@@ -30,6 +31,7 @@ from services.model.adapters.port import Built
 from services.model.recent import Budgeted, Recent
 from services.model.repository import find_model
 from services.model.rows import ModelRow
+from services.model.writings import Writings
 
 BUDGET = 2 << 30
 BASELINES = 64 << 20  # bytes of unsteered predictions and their heat maps
@@ -58,6 +60,7 @@ class Models:
         self.norms: Recent[float] = Recent(512)
         self.differences: Recent[Any] = Recent(64)
         self.cropped: Recent[ComponentCrops] = Recent(256)
+        self.writings = Writings()
         self.database, self.blobs, self.settings, self.budget = database, blobs, settings, budget
         self._held: OrderedDict[tuple[str, str, bool], Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -118,6 +121,30 @@ class Models:
 
         return answer_of(self, caller, model, query)
 
+    def generate(self, caller: Caller, model: str, query: GenerationRequest) -> Generation:
+        """Continue a prompt, and answer when all of it is written."""
+        from services.model import languages
+
+        return languages.answer_of(self, caller, model, query)
+
+    def open_generation(self, caller: Caller, model: str, query: GenerationRequest) -> GenerationState:
+        """Begin to write, and answer at once."""
+        from services.model import languages
+
+        return languages.opened(self, caller, model, query)
+
+    def generation(self, caller: Caller, generation: str, after: int = -1) -> GenerationState:
+        """Read a text while it is written."""
+        from services.model import languages
+
+        return languages.state_of(self, caller, generation, after)
+
+    def close_generation(self, caller: Caller, generation: str) -> GenerationState:
+        """Stop before the next token, free the memory, and forget the text."""
+        from services.model import languages
+
+        return languages.closed(self, caller, generation)
+
     @contextmanager
     def loaded(self, ref: ModelRef, precision: Precision = Precision.FP32, *, folded: bool = False) -> Iterator[Built]:
         """Lend a model in eval mode; it is loaded once, and never evicted while it is lent.
@@ -167,6 +194,13 @@ class Models:
         from services.model.capture.samples import sample_batch
         from services.model.weights import load_into
 
+        if ref.preprocessing is None:
+            from services.model.language.stored import load_stored
+
+            language = load_stored(ref, self.blobs)
+            if precision is Precision.BF16:
+                language.model.to(torch.bfloat16)
+            return Built(language.model, None, language=language)
         built = build(ref.architecture, ref.config)
         load_into(built.model, load_file(self.blobs.open(ref.weights_sha256)))
         if folded:

@@ -13,6 +13,7 @@ from services.kit.stages import StageFunction, Work
 from services.model.audits import audit_stages
 from services.model.corrections import correction_stages
 from services.model.features import collect_features
+from services.model.language_stages import register_language_model
 from services.model.repository import add_model
 from services.model.service import Models
 from services.model.trained import register_trained, train_epoch
@@ -27,6 +28,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of the model service."""
     return (
         StageFunction("register-model", 1, register_model),
+        StageFunction("register-language-model", 1, register_language_model),
         StageFunction("features", 1, lambda work: collect_features(work, models)),
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
         StageFunction("train-epoch", 1, lambda work: train_epoch(work, models)),
@@ -93,7 +95,7 @@ def collect_activations(work: Work, models: Models) -> None:
     from services.kit.pictures import Manifest
     from services.model.adapters.registry import adapter_for
     from services.model.capture.hooks import captured, evaluating, require_finite
-    from services.model.preprocess import batches
+    from services.model.preprocess import batches, reads_pictures
 
     spec = work.spec
     ref, precision = ModelRef.model_validate(spec["model"]), Precision(str(spec["precision"]))
@@ -106,7 +108,7 @@ def collect_activations(work: Work, models: Models) -> None:
     pictures = Manifest.load(work.path("manifest"), work.blobs).pictures(start, stop)
     done = start
     with models.loaded(ref, precision, folded=True) as built, evaluating(built.model):
-        for batch in batches(iter(pictures), ref.preprocessing, size):
+        for batch in batches(iter(pictures), reads_pictures(ref), size):
             with captured(built.model, layers, pick=pick, special_tokens=built.special_tokens) as kept:
                 built.model(batch.to(dtype))
                 for name, pooled in kept.take().items():

@@ -39,7 +39,7 @@ from services.model.directions import Fetcher
 from services.model.interventions import Step, median_norms, steered, steps_of
 from services.model.interventions.arithmetic import require_finite
 from services.model.interventions.steps import WITH_UNIT
-from services.model.preprocess import cropped, to_batch
+from services.model.preprocess import cropped, reads_pictures, to_batch
 from services.model.sweeps import correlation, scores_by_strength, total_variation, window_of
 
 if TYPE_CHECKING:
@@ -217,8 +217,8 @@ def _baseline(
     models: Models, caller: Caller, found: Model, built: Built, query: SteeringRequest, body: bytes
 ) -> Baseline:  # fmt: skip
     picture = decode_picture(body) if query.sample is None else sample_picture(models, caller, query.sample)
-    batch = to_batch([picture], found.ref.preprocessing)
-    return Baseline(cropped(picture, found.ref.preprocessing), batch, class_scores(built.model, batch)[0].float())
+    batch = to_batch([picture], reads_pictures(found.ref))
+    return Baseline(cropped(picture, reads_pictures(found.ref)), batch, class_scores(built.model, batch)[0].float())
 
 
 def _picture_bytes(models: Models, caller: Caller, query: SteeringRequest) -> bytes:
@@ -235,7 +235,7 @@ def _norms(models: Models, found: Model, built: Built, interventions: list[Inter
     wanted = {each.target.layer for each in interventions if each.unit == "norm" and each.change in WITH_UNIT}
     known = wanted & {layer.name for layer in found.layers}
     last = frozenset(layer.name for layer in found.layers if layer.kind is LayerKind.MAP_LAST)
-    how = found.ref.preprocessing
+    how = reads_pictures(found.ref)
 
     def measured(name: str) -> float:
         batch = sample_batch(how)
@@ -260,4 +260,4 @@ def _require_affordable(found: Model, query: SteeringRequest) -> None:
     maps = 2 * sum(described(method)[1] for method in dict.fromkeys(query.methods)) if query.maps else 0
     sets = [each.target for each in query.interventions if each.target.kind == "difference"]
     pictures = sum(len(some.samples or []) or some.most for each in sets for some in (each.toward, each.away))
-    require_affordable(8 + maps + len(query.strengths) + pictures, found.ref.preprocessing.crop)
+    require_affordable(8 + maps + len(query.strengths) + pictures, reads_pictures(found.ref).crop)

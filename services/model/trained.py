@@ -26,7 +26,7 @@ Publish = Callable[..., None]
 def train_epoch(work: Work, models: Models) -> None:
     """Train one epoch. After an early stop the checkpoint is handed on as it is."""
     from services.kit.pictures import Manifest
-    from services.model.preprocess import to_batch
+    from services.model.preprocess import reads_pictures, to_batch
     from services.model.training.session import Session
 
     request, number = TrainingRequest.model_validate(work.spec["request"]), int(str(work.spec["epoch"]))
@@ -41,7 +41,7 @@ def train_epoch(work: Work, models: Models) -> None:
     built = start_of(ref, data.classes, work, models)
 
     def pictures(indices: Sequence[int]) -> Tensor:
-        return to_batch((manifest.picture(index) for index in indices), ref.preprocessing)
+        return to_batch((manifest.picture(index) for index in indices), reads_pictures(ref))
 
     after = Session(built.model, request, data, pictures).epoch(number, before, work.advance)
     work.emit_arrays("checkpoint", after.arrays(), _facts(after))

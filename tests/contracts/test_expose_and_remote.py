@@ -21,12 +21,14 @@ from contracts import (
     attribution,
     audit,
     comparison,
+    corpora,
     crops,
     data,
     explanation,
     governance,
     jobs,
     labels,
+    language,
     model,
     steering,
     training,
@@ -118,6 +120,18 @@ CROPS = crops.ComponentCrops(
     ],
 )  # fmt: skip
 METHOD = attribution.AttributionMethod(name="gradient", family="baseline", aim="sensitivity", passes=3)
+PASSAGE = corpora.Passage(
+    index=1, document="a.txt", document_sha256=SHA, start=256, stop=300, split="test", licence=None, text="½ — text\n"
+)
+WRITE = language.GenerationRequest(
+    prompt="a — ½\n", seed=3, samples=2,
+    interventions=[steering.Intervention(
+        target=steering.ComponentTarget(layer="blocks.1", index=3), change="add", strength=0.1 + 0.2
+    )],
+)  # fmt: skip
+TEXT_ROW = language.TextRow(arm="steered", seed=3, text=" bé\n", tokens=2, end="stop")
+WRITTEN = language.Generation(model="m_1", prompt_tokens=4, rows=[TEXT_ROW], seconds=1 / 3)
+WRITING = language.GenerationState(id="g_0123456789abcdef", version=2, ended=False, rows=[TEXT_ROW])
 ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
 REQUEST = explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"], pooling={"blocks.1": "mean"})
 SNAPSHOT = explanation.Snapshot(
@@ -304,6 +318,11 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "governance.tokens": ({}, Page(items=[TOKEN])),
     "governance.create_token": ({"body": governance.TokenRequest(name="n", days=2)}, NEW_TOKEN),
     "governance.revoke_token": ({"token": "t_1"}, governance.Removed(id="t_1")),
+    "data.passages": ({"dataset": "d_1", "split": "test", "limit": 3}, Page(items=[PASSAGE])),
+    "model.generate": ({"model": "m_1", "query": WRITE}, WRITTEN),
+    "model.open_generation": ({"model": "m_1", "query": WRITE}, WRITING),
+    "model.generation": ({"generation": "g_0123456789abcdef", "after": 1}, WRITING),
+    "model.close_generation": ({"generation": "g_0123456789abcdef"}, WRITING),
     "jobs.register_dataset": (
         {"body": data.DatasetRegistration(name="n", source=data.UploadSource(upload=SHA)), "idempotency_key": "once"},
         JOB,

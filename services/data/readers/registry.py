@@ -48,6 +48,8 @@ def list_source(source: Source, upload_path: Callable[[str], Path]) -> Listing:
             listing = list_demo(source)
         case ScenesSource():
             listing = list_scenes(source)
+        case _:
+            raise UnreadableSource(f"{source.kind} holds no pictures", field="source")
     if not listing.entries:
         raise UnreadableSource("there is not a single file that looks like a picture", field="source")
     return listing

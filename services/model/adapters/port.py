@@ -14,6 +14,8 @@ from services.model.errors import BadConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from services.model.language.folder import LanguageModel
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,14 +30,16 @@ class Built:
     channels_last : names of layers whose maps are [B, H, W, C].
     special_tokens : how many leading tokens are no patches (class token, registers).
     prefix : which part of a whole checkpoint belongs to this module, such as `visual.`.
+    language : the same model with its tokenizer, if it reads text.
     """
 
     model: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     classes: list[str] | None = None
     channels_last: frozenset[str] = frozenset()
     special_tokens: int = 0
     prefix: str = ""
+    language: LanguageModel | None = None
 
 
 class Adapter(Protocol):

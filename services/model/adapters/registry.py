@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from contracts.errors import UnknownArchitecture
 from services.model.adapters.entry_point import EntryPoints
+from services.model.adapters.language_models import LanguageModels
 from services.model.adapters.open_clip_towers import OpenClipTowers
 from services.model.adapters.port import Adapter, Built
 from services.model.adapters.timm_models import TimmModels
@@ -21,6 +22,9 @@ ADAPTERS: dict[str, Adapter] = {
     "torchvision": TorchvisionModels(),
     "open_clip": OpenClipTowers(),
     "entry_point": EntryPoints(),
+    "llm": LanguageModels(packaged=True),
+    "gguf": LanguageModels(),
+    "causal_lm": LanguageModels(),
 }
 
 

@@ -17,7 +17,8 @@ from services.kit.keys import sha256_of_file
 from services.kit.torchvision_ops import mend_torchvision
 from services.model.language.folder import CONFIG, TOKENIZER, LanguageModel, Meta, load_causal, write_meta
 from services.model.language.layout import layout_of, sites_of
-from services.model.language.perplexity import LIMIT, TEXT, require_plausible
+from services.model.language.perplexity import TEXT, require_plausible
+from services.model.language.sources import PERPLEXITY_LIMIT
 from services.model.language.tokens import SINK, TextTokenizer, TokenFacts, mended, open_tokenizer, probed
 from services.model.language.tokens import require_golden as golden
 
@@ -52,7 +53,9 @@ def gguf_facts(path: Path) -> dict[str, Any]:
     return facts | {"tensors": len(reader.tensors)}
 
 
-def convert_gguf(path: Path, target: Path, *, perplexity_limit: float = LIMIT, licence: str | None = None) -> Meta:
+def convert_gguf(
+    path: Path, target: Path, *, perplexity_limit: float = PERPLEXITY_LIMIT, licence: str | None = None
+) -> Meta:
     """De-quantise a GGUF file into a folder in float32, mend its tokenizer, and check both.
 
     Parameters
@@ -86,7 +89,9 @@ def convert_gguf(path: Path, target: Path, *, perplexity_limit: float = LIMIT, l
     return _keep(model, backend, meta, target, perplexity_limit)
 
 
-def convert_folder(path: Path, target: Path, *, perplexity_limit: float = LIMIT, licence: str | None = None) -> Meta:
+def convert_folder(
+    path: Path, target: Path, *, perplexity_limit: float = PERPLEXITY_LIMIT, licence: str | None = None
+) -> Meta:
     """Take over a folder of transformers with config.json, safetensors and tokenizer.json; the same checks.
 
     Raises

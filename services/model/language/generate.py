@@ -94,14 +94,18 @@ def generate(
     ------
     PromptTooLong : before anything runs; with the tokens needed, and the context.
     """
-    prefix = list(language.tokenizer.facts.prefix)
-    needed = len(prefix) + max(len(prompt.ids) for prompt in prompts) + sampling.max_tokens
+    require_context(language, prompts, sampling)
+    return _run(language, prompts, sampling, steering)
+
+
+def require_context(language: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> None:
+    """Refuse prompts that would run beyond the context. Raises `PromptTooLong`."""
+    needed = len(language.tokenizer.facts.prefix) + max(len(one.ids) for one in prompts) + sampling.max_tokens
     if needed > language.context:
         raise PromptTooLong(
             f"prompt and {sampling.max_tokens} new tokens need {needed}", field="prompt", needed=needed,
             limit=language.context,
         )  # fmt: skip
-    return _run(_Batch(language, prompts, prefix), sampling, steering)
 
 
 class _Batch:
@@ -155,7 +159,10 @@ class _Batch:
         self.cache.batch_select_indices(chosen)
 
 
-def _run(batch: _Batch, sampling: Sampling, steering: RowSteering | None) -> Iterator[Piece]:
+def _run(
+    language: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling, steering: RowSteering | None
+) -> Iterator[Piece]:
+    batch = _Batch(language, prompts, list(language.tokenizer.facts.prefix))
     stops = set(batch.language.tokenizer.facts.stops)
     for count in range(1, sampling.max_tokens + 1):
         logits = batch.step(steering)

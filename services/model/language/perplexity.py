@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from contracts.language import ImplausiblePerplexity
+from services.model.language.sources import PERPLEXITY_LIMIT
 
 if TYPE_CHECKING:
     from services.model.language.folder import LanguageModel
 
 WINDOW = 512
-LIMIT = 40.0
 TEXT = "language reference of the installed Python (pydoc_data), white space collapsed"
 
 
@@ -54,7 +54,7 @@ def perplexity(language: LanguageModel, text: str, *, tokens: int = 2048, window
     return math.exp(lost / counted)
 
 
-def require_plausible(language: LanguageModel, *, limit: float = LIMIT) -> float:
+def require_plausible(language: LanguageModel, *, limit: float = PERPLEXITY_LIMIT) -> float:
     """Perplexity of 512 tokens of `reference_text`.
 
     Raises

@@ -12,6 +12,7 @@ from contracts.language import BrokenLanguageFile, MissingLanguagePackage
 from services.kit.keys import sha256_of_file
 from services.kit.packaged import package_folder
 
+PERPLEXITY_LIMIT = 40.0  # of English text; more means that weights or tokens were read wrongly
 GEMMA = "gemma-3-270m-q4_k_m.gguf"
 
 

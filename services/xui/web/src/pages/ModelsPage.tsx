@@ -29,14 +29,14 @@ export function ModelsPage() {
 }
 
 function ModelPanel({ model, open }: { model: Model; open: boolean }) {
-  const { crop } = model.ref.preprocessing;
+  const reads = model.ref.preprocessing;
   return (
     <section className="panel spaced" aria-label={model.ref.name}>
       <h2>{model.ref.name}</h2>
       <dl className="facts">
         <Fact name="Architecture" value={model.ref.architecture} />
         <Fact name="Parameters" value={count(model.parameters)} />
-        <Fact name="Input" value={`${crop} × ${crop} px`} />
+        <Fact name="Input" value={reads ? `${reads.crop} × ${reads.crop} px` : "text"} />
         <Fact name="Weights" value={shortHash(model.ref.weights_sha256)} />
         <Fact name="Licence" value={model.licence ?? "–"} />
         <Fact name="Created" value={moment(model.created_at)} />
