@@ -26,6 +26,7 @@ NAMES = (
     "audit",
     "concept_alignment",
     "lfp",
+    "language",
 )
 RESULTS = Path(__file__).parent / "results"
 

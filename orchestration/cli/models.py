@@ -78,7 +78,7 @@ def show(context: typer.Context, model: str, json: Json = False) -> None:
     how = found.ref.preprocessing
     typer.echo(f"  input       {'text' if how is None else f'{how.crop} px'}, licence {found.licence or 'not stated'}")
     for name, value in found.facts.items():
-        typer.echo(f"  {name.replace('_', ' '):<12}{value}")
+        typer.echo(f"  {name.replace('_', ' '):<20} {value}")
 
 
 @nouns.command("layers")

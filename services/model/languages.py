@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from services.model.service import Models
 
 LIMIT = 65_536  # tokens of one request, prompt included
-SAMPLES, SAMPLE_LENGTH = 32, 256  # windows of text on which a layer's norm is measured, and their characters
+SAMPLES, SAMPLE_LENGTH = 16, 256  # windows of text on which a layer's norm is measured, and their characters
 WAIT = 1.0  # seconds that a reader waits for news
 
 

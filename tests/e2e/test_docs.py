@@ -10,7 +10,9 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["attribution-evaluation.md", "concept-alignment.md", "feedback-training.md"])
+@pytest.mark.parametrize(
+    "page", ["attribution-evaluation.md", "concept-alignment.md", "feedback-training.md", "language-models.md"]
+)
 def test_the_examples_of_a_page_run(page, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
     assert blocks

@@ -172,7 +172,7 @@ def _keep(model: nn.Module, backend: Tokenizer, meta: Meta, target: Path, limit:
     language = LanguageModel(model, TextTokenizer(backend, facts), meta.architecture, meta.context)
     sites_of(model, meta.architecture)
     known = golden(language.tokenizer, meta.tokenizer_family)
-    figure = {"value": round(require_plausible(language, limit=limit), 4), "text": TEXT, "tokens": 512}
+    figure = {"value": round(require_plausible(language, limit=limit), 4), "text": TEXT, "tokens": 1024}
     target.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

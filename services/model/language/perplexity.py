@@ -55,13 +55,13 @@ def perplexity(language: LanguageModel, text: str, *, tokens: int = 2048, window
 
 
 def require_plausible(language: LanguageModel, *, limit: float = PERPLEXITY_LIMIT) -> float:
-    """Perplexity of 512 tokens of `reference_text`.
+    """Perplexity of 1,024 tokens of `reference_text`.
 
     Raises
     ------
     ImplausiblePerplexity : above `limit`, or not a number: wrong order of rows, wrong offsets, wrong tokens.
     """
-    found = perplexity(language, reference_text(), tokens=512)
+    found = perplexity(language, reference_text(), tokens=1024)
     if not found <= limit:
         raise ImplausiblePerplexity(
             f"perplexity {found:.4g} on English text, at most {limit:g} is plausible", field="weights",

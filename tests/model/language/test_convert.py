@@ -73,7 +73,7 @@ def test_meta_names_the_source_the_versions_and_every_file_by_hash(made):
     assert set(meta.sha256) == {"config.json", "tokenizer.json", "model.safetensors"}
     assert meta.tokenizer_fix == 1 and "transformers" in meta.libraries
     assert meta.perplexity["value"] == pytest.approx(
-        perplexity(load_folder(made[1]), reference_text(), tokens=512), 1e-3
+        perplexity(load_folder(made[1]), reference_text(), tokens=1024), 1e-3
     )
 
 
