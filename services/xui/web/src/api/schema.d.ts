@@ -316,6 +316,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/datasets/{dataset}/passages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the windows of a text corpus in order
+         * @description List the windows of a text corpus in order
+         */
+        get: operations["data_passages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/datasets/{dataset}/rejected": {
         parameters: {
             query?: never;
@@ -451,6 +471,30 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/generations/{generation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a text while it is written: waits up to a second for a version above `after`
+         * @description Read a text while it is written: waits up to a second for a version above `after`
+         */
+        get: operations["model_generation"];
+        put?: never;
+        post?: never;
+        /**
+         * Stop before the next token, free the memory, and forget the text
+         * @description Stop before the next token, free the memory, and forget the text
+         */
+        delete: operations["model_close_generation"];
         options?: never;
         head?: never;
         patch?: never;
@@ -794,6 +838,66 @@ export interface paths {
          * @description Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat
          */
         post: operations["model_component_crops"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/generations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a prompt, and answer when all of it is written
+         * @description Continue a prompt, and answer when all of it is written
+         */
+        post: operations["model_generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/generations/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a prompt: one event for every few tokens, with all rows as far as they are
+         * @description `event: text` with the rows, `event: end` when all are done. Who closes the stream stops the writing.
+         */
+        post: operations["model_generation_events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/generations/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin to write, and answer at once; read it with `GET /generations/{generation}`
+         * @description Begin to write, and answer at once; read it with `GET /generations/{generation}`
+         */
+        post: operations["model_open_generation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2721,9 +2825,15 @@ export interface components {
         };
         /**
          * Dataset
-         * @description A dataset as registered: ordered, immutable.
+         * @description A dataset as registered: ordered, immutable. The samples of a text corpus are windows, its groups documents.
          */
         Dataset: {
+            /**
+             * Kind
+             * @default pictures
+             * @enum {string}
+             */
+            kind: "pictures" | "text";
             ref: components["schemas"]["DatasetRef"];
             /** Source */
             source: string;
@@ -2766,13 +2876,13 @@ export interface components {
         };
         /**
          * DatasetRegistration
-         * @description Register pictures under a name. The answer is a job whose result names the dataset.
+         * @description Register pictures or text under a name. The answer is a job whose result names the dataset.
          */
         DatasetRegistration: {
             /** Name */
             name: string;
             /** Source */
-            source: components["schemas"]["FolderSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["WebDatasetSource"] | components["schemas"]["UploadSource"] | components["schemas"]["DemoSource"] | components["schemas"]["ScenesSource"];
+            source: components["schemas"]["FolderSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["WebDatasetSource"] | components["schemas"]["UploadSource"] | components["schemas"]["DemoSource"] | components["schemas"]["ScenesSource"] | components["schemas"]["TextSource"] | components["schemas"]["DemoTextSource"];
         };
         /**
          * DemoSource
@@ -2791,6 +2901,38 @@ export interface components {
             crops: number;
             /**
              * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * DemoTextSource
+         * @description Documentation that the installed Python and its packages bring: the language reference, and docstrings.
+         */
+        DemoTextSource: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "demo-text";
+            /**
+             * Packages
+             * @default [
+             *       "numpy",
+             *       "scipy",
+             *       "sklearn"
+             *     ]
+             */
+            packages: ("numpy" | "scipy" | "sklearn" | "skimage" | "torch" | "transformers")[];
+            /**
+             * Window
+             * @description characters
+             * @default 256
+             */
+            window: number;
+            /**
+             * Seed
+             * @description decides which document is in which split
              * @default 0
              */
             seed: number;
@@ -3078,6 +3220,82 @@ export interface components {
             kind: "folder";
             /** Path */
             path: string;
+        };
+        /**
+         * Generation
+         * @description Continuations of one prompt, unsteered ones first. `seconds` do not include loading the model.
+         */
+        Generation: {
+            /** Model */
+            model: string;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Rows */
+            rows: components["schemas"]["TextRow"][];
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * GenerationRequest
+         * @description Continue a prompt. Sample number i draws with the seed `seed + i`; temperature 0 takes the likeliest token.
+         *
+         *     With interventions every sample is written twice in the same batch, unsteered and steered, with the same seed; that
+         *     needs the right `steer`. `kept` places leave out the model's first token and its chat template.
+         */
+        GenerationRequest: {
+            /** Prompt */
+            prompt: string;
+            /**
+             * Chat
+             * @description put the prompt into the model's chat template
+             * @default false
+             */
+            chat: boolean;
+            /**
+             * Samples
+             * @default 1
+             */
+            samples: number;
+            /**
+             * Max Tokens
+             * @default 40
+             */
+            max_tokens: number;
+            /**
+             * Temperature
+             * @default 0.7
+             */
+            temperature: number;
+            /**
+             * Top K
+             * @description draw among so many tokens; 0: all
+             * @default 64
+             */
+            top_k: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Interventions
+             * @default []
+             */
+            interventions: components["schemas"]["Intervention"][];
+        };
+        /**
+         * GenerationState
+         * @description A generation that is being written, its rows as far as they are. `version` grows with every token.
+         */
+        GenerationState: {
+            /** Id */
+            id: string;
+            /** Version */
+            version: number;
+            /** Ended */
+            ended: boolean;
+            /** Rows */
+            rows: components["schemas"]["TextRow"][];
         };
         /**
          * HeatMap
@@ -3622,6 +3840,14 @@ export interface components {
             /** Licence */
             licence?: string | null;
             /**
+             * Facts
+             * @description what was found out when it was registered
+             * @default {}
+             */
+            facts: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            /**
              * Lineage
              * @description key of the artifact that registered it
              */
@@ -3635,6 +3861,8 @@ export interface components {
         /**
          * ModelRef
          * @description What identifies a model: everything derived from it has these hashes in its key.
+         *
+         *     A language model reads text: it has no preprocessing of pictures, and `preprocess_sha256` is that of its tokenizer.
          */
         ModelRef: {
             /** Id */
@@ -3652,7 +3880,7 @@ export interface components {
             };
             /** Weights Sha256 */
             weights_sha256: string;
-            preprocessing: components["schemas"]["Preprocessing"];
+            preprocessing: components["schemas"]["Preprocessing"] | null;
             /** Preprocess Sha256 */
             preprocess_sha256: string;
             /** Model Sha256 */
@@ -3661,6 +3889,9 @@ export interface components {
         /**
          * ModelRegistration
          * @description Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one.
+         *
+         *     Language models: `llm:smollm2` from its package, `gguf:llama` with a .gguf file, `causal_lm:llama` with a folder of
+         *     safetensors, config.json and tokenizer.json. Their config takes `perplexity_limit` only.
          */
         ModelRegistration: {
             /** Name */
@@ -3765,6 +3996,13 @@ export interface components {
             /** Next */
             next?: string | null;
         };
+        /** Page[Passage] */
+        Page_Passage_: {
+            /** Items */
+            items: components["schemas"]["Passage"][];
+            /** Next */
+            next?: string | null;
+        };
         /** Page[RejectedFile] */
         Page_RejectedFile_: {
             /** Items */
@@ -3843,6 +4081,31 @@ export interface components {
              * @default caption
              */
             caption: string | null;
+        };
+        /**
+         * Passage
+         * @description One window: characters `start` to `stop` (exclusive) of a document.
+         */
+        Passage: {
+            /** Index */
+            index: number;
+            /** Document */
+            document: string;
+            /** Document Sha256 */
+            document_sha256: string;
+            /** Start */
+            start: number;
+            /** Stop */
+            stop: number;
+            /**
+             * Split
+             * @enum {string}
+             */
+            split: "train" | "validation" | "test";
+            /** Licence */
+            licence: string | null;
+            /** Text */
+            text: string;
         };
         /**
          * PictureTerm
@@ -4812,6 +5075,59 @@ export interface components {
              * @default 5
              */
             top: number;
+        };
+        /**
+         * TextRow
+         * @description One continuation. `end`: stop - the model ended it; length - it has `max_tokens`; None - still being written.
+         */
+        TextRow: {
+            /**
+             * Arm
+             * @enum {string}
+             */
+            arm: "unsteered" | "steered";
+            /** Seed */
+            seed: number;
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: number;
+            /** End */
+            end?: ("stop" | "length") | null;
+        };
+        /**
+         * TextSource
+         * @description A folder of .txt and .md files, a .jsonl or .parquet file; UTF-8. A document is a file, a line or a row.
+         *
+         *     `text` and `id` name the fields of JSONL and Parquet.
+         */
+        TextSource: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "text";
+            /** Path */
+            path: string;
+            /**
+             * Text
+             * @default text
+             */
+            text: string;
+            /** Id */
+            id?: string | null;
+            /**
+             * Window
+             * @description characters
+             * @default 256
+             */
+            window: number;
+            /**
+             * Seed
+             * @description decides which document is in which split
+             * @default 0
+             */
+            seed: number;
         };
         /** TextTerm */
         TextTerm: {
@@ -5962,7 +6278,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, UnknownPooling */
+            /** @description HoldsText, InvalidRequest, ReadsText, UnknownPooling */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6631,7 +6947,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, UnreadableSource */
+            /** @description CorpusTooLarge, InvalidRequest, UnreadableSource */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6718,6 +7034,96 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    data_passages: {
+        parameters: {
+            query?: {
+                split?: ("train" | "validation" | "test") | null;
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`d_...`) or name of a dataset */
+                dataset: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Passage_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HoldsPictures, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6895,7 +7301,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest */
+            /** @description HoldsText, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6982,7 +7388,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest */
+            /** @description HoldsText, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7077,7 +7483,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest */
+            /** @description HoldsText, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7171,7 +7577,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest */
+            /** @description HoldsText, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7265,7 +7671,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest */
+            /** @description HoldsText, InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7332,6 +7738,178 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_generation: {
+        parameters: {
+            query?: {
+                after?: number;
+            };
+            header?: never;
+            path: {
+                generation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationState"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownGeneration */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_close_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                generation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationState"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownGeneration */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8387,7 +8965,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, UnknownArchitecture, WrongWeights */
+            /** @description BrokenLanguageFile, InvalidRequest, MissingLanguagePackage, UnknownArchitecture, WrongWeights */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9006,6 +9584,294 @@ export interface operations {
             };
         };
     };
+    model_generate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Generation"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BrokenLanguageFile, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, GenerationOverBudget, InvalidRequest, LayerRunsAgain, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, PromptTooLong, ReadsPictures, TokenizerDrift, WidthMismatch */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_generation_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BrokenLanguageFile, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, GenerationOverBudget, InvalidRequest, LayerRunsAgain, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, PromptTooLong, ReadsPictures, TokenizerDrift, WidthMismatch */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_open_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationState"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description BrokenLanguageFile, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, GenerationOverBudget, InvalidRequest, LayerRunsAgain, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, PromptTooLong, ReadsPictures, TokenizerDrift, WidthMismatch */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     model_steering_preview: {
         parameters: {
             query?: never;
@@ -9432,7 +10298,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, UnknownPooling */
+            /** @description HoldsText, InvalidRequest, ReadsText, UnknownPooling */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11458,7 +12324,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, LabelsMissingError, WrongWeights */
+            /** @description HoldsText, InvalidRequest, LabelsMissingError, ReadsText, WrongWeights */
             422: {
                 headers: {
                     [name: string]: unknown;

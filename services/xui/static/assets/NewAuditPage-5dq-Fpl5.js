@@ -1,4 +1,4 @@
-import{C as e,E as t,T as n,_ as r,i,v as a,x as o}from"./app-BiBJBg7y.js";import{J as s,Y as c,Z as l,a as u,f as d,i as f,n as p,o as m,q as h,r as g,t as _}from"./states-BpFz7u3I.js";/* empty css              */var v=l(c(),1),y=s();function b({text:e,change:t,line:n,problem:r}){let i=(0,v.useRef)(null),a=(0,v.useRef)(null),o=e.split(`
+import{C as e,E as t,T as n,_ as r,i,v as a,x as o}from"./app-CXDhBcj6.js";import{J as s,Y as c,Z as l,a as u,f as d,i as f,n as p,o as m,q as h,r as g,t as _}from"./states-BpFz7u3I.js";/* empty css              */var v=l(c(),1),y=s();function b({text:e,change:t,line:n,problem:r}){let i=(0,v.useRef)(null),a=(0,v.useRef)(null),o=e.split(`
 `),s=(0,v.useRef)(e);return s.current=e,(0,v.useEffect)(()=>{if(n===null||i.current===null)return;let e=s.current.split(`
 `).slice(0,n-1).join(`
 `).length;i.current.focus(),i.current.setSelectionRange(e+ +(n>1),e+ +(n>1));let t=i.current.scrollHeight/s.current.split(`
