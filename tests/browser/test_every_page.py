@@ -98,5 +98,5 @@ def test_a_picture_of_a_dataset_becomes_a_query(visitor):
     dialog.get_by_role("link", name="small").click()
     expect(page).to_have_url(re.compile(r"/s/small\?sample=5$"))
     cards = page.get_by_role("list", name="Components found, best first").get_by_role("link")
-    expect(cards.first).to_be_visible()
+    expect(cards.first).to_be_visible(timeout=60_000)
     expect(page.get_by_role("list", name="Further search terms")).to_contain_text("like picture 5 of the dataset")
