@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contracts.errors import XsysError
+from typing import Protocol
+
+from contracts.base import Binary, Caller, Cursor, Limit, Page, Right, operation
+from contracts.errors import CorruptArtifact, XsysError
+from contracts.sae import Latent, Sae, SaeId, SaeLatent, UnknownLatent, UnknownSae
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -47,3 +51,30 @@ class NoSecondMoment(XsysError):
 
     status = 422
     remedy = "Collect the statistics with `second_moment=True`, or use the dual write map."
+
+
+# --- what may be asked --------------------------------------------------------------------------
+class AtlasService(Protocol):
+    """What may be asked about sparse autoencoders, atlases and alignments. Router and client come from this class."""
+
+    @operation("GET", "/saes", right=Right.LOOK)
+    def saes(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Sae]:
+        """List the sparse autoencoders of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/saes/{sae}", right=Right.LOOK, refuses=(UnknownSae,))
+    def sae(self, caller: Caller, sae: SaeId) -> Sae:
+        """Show one sparse autoencoder with its figures on held-out rows."""
+        ...
+
+    @operation(
+        "GET", "/saes/{sae}/latents/{latent}", right=Right.LOOK, refuses=(UnknownSae, UnknownLatent, CorruptArtifact)
+    )
+    def sae_latent(self, caller: Caller, sae: SaeId, latent: Latent) -> SaeLatent:
+        """Show one latent: how often it fires, and on which samples most."""
+        ...
+
+    @operation("GET", "/saes/{sae}/export", right=Right.LOOK, refuses=(UnknownSae, CorruptArtifact))
+    def export_sae(self, caller: Caller, sae: SaeId) -> Binary:
+        """Export as a zip of the folder that SAELens reads: `cfg.json` and `sae_weights.safetensors`."""
+        ...

@@ -40,6 +40,7 @@ from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.labels import LabelRequest
 from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsText
 from contracts.model import ModelRegistration
+from contracts.sae import SaeRequest, TooFewRows, TooManyActive
 from contracts.training import Curve, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
@@ -236,6 +237,16 @@ class JobService(Protocol):
     )  # fmt: skip
     def correct(self, caller: Caller, body: CorrectionRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Suppress what an audit flagged, measure what that does, and register the result as a model."""
+        ...
+
+    @operation(
+        "POST",
+        "/saes",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownSnapshot, UnknownLayer, TooManyActive, TooFewRows),
+    )
+    def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from contracts.errors import XsysError
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.base import Contract, FiniteFloat, Name
+from contracts.errors import NotFound, XsysError
+from contracts.model import LayerName
+
+SaeId = Annotated[str, Field(min_length=1, max_length=80, description="id (`sae_...`) or name of a sparse autoencoder")]
+Latent = Annotated[int, Field(ge=0, lt=1_000_000)]
 
 
 # --- refusals -----------------------------------------------------------------------------------
+class UnknownSae(NotFound):
+    """There is no such autoencoder in this workspace."""
+
+
+class UnknownLatent(NotFound):
+    remedy = "Take a number below `latents`."
+
+
 class UnsupportedSae(XsysError):
     """A folder of another layout, or of an architecture that is not one matrix in and one matrix out."""
 
@@ -27,4 +45,82 @@ class CheckpointMismatch(XsysError):
 
 class TooManyActive(XsysError):
     status = 422
-    remedy = "Lower `k`, or raise `width`: no more latents than there are can be active."
+    remedy = "Lower `k`, or raise `latents`: no more of them than there are can be active."
+
+
+# --- training -----------------------------------------------------------------------------------
+class SaeRequest(Contract):
+    """Train a sparse autoencoder on one layer of a published snapshot: a row a sample, as the snapshot pooled it.
+
+    A fifth of the samples, whole groups at a time, is kept out of training and gives every figure. `dead_rows` is how
+    many rows a latent may stay silent before it counts as dead; the default is 5 % of the run.
+    """
+
+    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
+    layer: LayerName
+    name: Name | None = None
+    latents: Annotated[int, Field(ge=2, le=65_536)] = 512
+    k: Annotated[int, Field(ge=1, le=1024, description="latents active in a row")] = 16
+    kind: Literal["topk", "batchtopk"] = "topk"
+    steps: Annotated[int, Field(ge=10, le=1_000_000)] = 2000
+    batch: Annotated[int, Field(ge=2, le=8192)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    dead_rows: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class SaeQuality(Contract):
+    """Figures on held-out rows. `explained` is 1 - FVU; it is negative where the mean would have been better.
+
+    `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0.
+    """
+
+    explained: FiniteFloat
+    explained_training: FiniteFloat
+    active: FiniteFloat
+    dead_share: FiniteFloat
+    cosine: FiniteFloat
+    histogram: list[int]
+    held_out: int
+    trained_on: int
+
+
+class Sae(Contract):
+    """A trained sparse autoencoder; immutable."""
+
+    id: str
+    name: str
+    snapshot: str
+    model: str
+    dataset: str
+    layer: LayerName
+    architecture: Literal["topk", "jumprelu", "standard"]
+    width: int
+    latents: int
+    quality: SaeQuality
+    warnings: list[str]
+    request: SaeRequest
+    lineage: str
+    created_at: datetime
+
+
+class LatentExample(Contract):
+    """A sample on which a latent fires."""
+
+    sample: int
+    label: str | None
+    value: FiniteFloat
+    held_out: bool
+
+
+class SaeLatent(Contract):
+    """One latent: how often it fires over all samples, and where most. `label` is the samples' commonest label."""
+
+    sae: str
+    index: int
+    density: FiniteFloat
+    maximum: FiniteFloat
+    state: Literal["ok", "dead", "insufficient_evidence"]
+    label: str | None
+    label_share: FiniteFloat | None
+    examples: list[LatentExample]

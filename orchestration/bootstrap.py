@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from services.data.service import Data
     from services.explanation.alignments.service import Alignments
+    from services.explanation.atlas.service import Atlases
     from services.explanation.audits.service import Audits
     from services.explanation.comparison.service import Comparisons
     from services.explanation.service import Explanation
@@ -52,6 +53,7 @@ class Wiring:
     alignment: Alignments
     comparison: Comparisons
     audit: Audits
+    atlas: Atlases
     core: Jobs
     jobs: Pipelines
     governance: Governance
@@ -98,6 +100,9 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
     from services.explanation.audits.corrections import correction_stages, plan_correction
+    from services.explanation.atlas.sae_plans import plan_sae
+    from services.explanation.atlas.service import Atlases
+    from services.explanation.atlas.stages import atlas_stages
     from services.explanation.audits.plans import plan_audit
     from services.explanation.audits.service import Audits
     from services.explanation.audits.stages import audit_stages
@@ -109,6 +114,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.stages import stages as explanation_stages
     from services.model.planning import plan_registration as plan_model
     from services.model.planning_training import plan_training
+    from services.model.sae.stages import sae_stages
     from services.model.service import Models
     from services.model.stages import stages as model_stages
     from services.xui.server import xui_app
@@ -130,6 +136,8 @@ def build(settings: Settings) -> Wiring:
             *alignment_stages(),
             *audit_stages(explanation.encoders_in_memory),
             *correction_stages(),
+            *atlas_stages(),
+            *sae_stages(),
         )
     )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
@@ -159,6 +167,9 @@ def build(settings: Settings) -> Wiring:
             registry=registry,
             numerics=numerics(settings),
         ),
+        sae=lambda caller, body: plan_sae(
+            body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
+        ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),
     )
@@ -183,6 +194,7 @@ def build(settings: Settings) -> Wiring:
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
         audit=Audits(explanation, model),
+        atlas=Atlases(database, blobs),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 
 from contracts.alignment import AlignmentService
+from contracts.atlas import AtlasService
 from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
@@ -31,6 +32,7 @@ HOMES: Mapping[type, Process] = {
     AlignmentService: Process.EXPLANATION,
     ComparisonService: Process.EXPLANATION,
     AuditService: Process.EXPLANATION,
+    AtlasService: Process.EXPLANATION,
 }  # every other contract is answered by the gateway itself
 
 

@@ -104,6 +104,7 @@ def explained(tmp_path_factory) -> Installation:
         me, wiring.data, wiring.model, wiring.explanation, wiring.jobs, wiring.governance, wiring.alignment,
         wiring.comparison,
         wiring.audit,
+        wiring.atlas,
         watch=lambda job: (state for _, state in wiring.jobs.watch(me, job)), worker=lambda: lent,
     )  # fmt: skip
     with lent:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from contracts.alignment import AlignmentService
+from contracts.atlas import AtlasService
 from contracts.audit import AuditService
 from contracts.base import Caller, Right
 from contracts.comparison import ComparisonService
@@ -37,6 +38,7 @@ class Desk:
     alignment: AlignmentService
     comparison: ComparisonService
     audit: AuditService
+    atlas: AtlasService
     watch: Callable[[str], Iterator[Job]]
     worker: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
@@ -98,6 +100,7 @@ def local_desk() -> Desk:
         alignment=wiring.alignment,
         comparison=wiring.comparison,
         audit=wiring.audit,
+        atlas=wiring.atlas,
         watch=watch,
         worker=lambda: lent,
     )
@@ -133,5 +136,6 @@ def remote_desk(server: str, token: str) -> Desk:
         alignment=remote(AlignmentService, client, credentials=credentials),
         comparison=remote(ComparisonService, client, credentials=credentials),
         audit=remote(AuditService, client, credentials=credentials),
+        atlas=remote(AtlasService, client, credentials=credentials),
         watch=watch,
     )

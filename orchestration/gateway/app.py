@@ -63,6 +63,7 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
         wiring.alignment,
         wiring.comparison,
         wiring.audit,
+        wiring.atlas,
         wiring.jobs,
     )
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):

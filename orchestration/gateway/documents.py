@@ -21,7 +21,19 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "openapi"
 def render_documents() -> dict[str, str]:
     """Render all documents, by service name. Nothing is started: the services are left out."""
     absent = dict.fromkeys(
-        ("database", "governance", "data", "model", "explanation", "alignment", "comparison", "audit", "jobs", "xui")
+        (
+            "database",
+            "governance",
+            "data",
+            "model",
+            "explanation",
+            "alignment",
+            "comparison",
+            "audit",
+            "atlas",
+            "jobs",
+            "xui",
+        )
     )
     gateway = create_app(cast(GatewayWiring, SimpleNamespace(settings=Settings(), **absent)))
     documents = {"gateway": gateway.openapi()}

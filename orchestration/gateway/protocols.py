@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.alignment import AlignmentService
+from contracts.atlas import AtlasService
 from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
@@ -19,5 +20,6 @@ PROTOCOLS: tuple[type, ...] = (
     AlignmentService,
     ComparisonService,
     AuditService,
+    AtlasService,
     JobService,
 )

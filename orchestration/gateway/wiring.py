@@ -7,6 +7,7 @@ from typing import Protocol
 from starlette.types import ASGIApp
 
 from contracts.alignment import AlignmentService
+from contracts.atlas import AtlasService
 from contracts.audit import AuditService
 from contracts.comparison import ComparisonService
 from contracts.data import DataService
@@ -37,6 +38,8 @@ class GatewayWiring(Protocol):
     def comparison(self) -> ComparisonService: ...
     @property
     def audit(self) -> AuditService: ...
+    @property
+    def atlas(self) -> AtlasService: ...
     @property
     def jobs(self) -> JobService: ...
     @property

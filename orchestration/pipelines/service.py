@@ -16,6 +16,7 @@ from contracts.jobs import Job, Repair
 from contracts.labels import LabelRequest
 from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
+from contracts.sae import SaeRequest
 from contracts.training import Curve, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.comparison import ComparisonPlanner
@@ -36,6 +37,7 @@ class Planners:
     labels: Callable[[Caller, LabelRequest], JobPlan]
     audit: Callable[[Caller, AuditRequest], JobPlan]
     correction: Callable[[Caller, CorrectionRequest], JobPlan]
+    sae: Callable[[Caller, SaeRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -94,6 +96,10 @@ class Pipelines:
     def correct(self, caller: Caller, body: CorrectionRequest, idempotency_key: str | None = None) -> Job:
         """Suppress what an audit flagged, measure what that does, and register the result as a model."""
         return self._submit(caller, body, idempotency_key, self._planners.correction(caller, body))
+
+    def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: str | None = None) -> Job:
+        """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
+        return self._submit(caller, body, idempotency_key, self._planners.sae(caller, body))
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

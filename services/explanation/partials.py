@@ -139,10 +139,8 @@ def number_of(role: str) -> int:
 
 
 def group_numbers(work: Work, n: int) -> NDArray[np.int64]:
-    """A number for each sample's group; samples without one are groups of their own."""
-    groups = Manifest.load(work.path("manifest"), work.blobs).groups()
-    known: dict[str, int] = {}
-    return np.array(
-        [known.setdefault(group, len(known)) if group is not None else n + place for place, group in enumerate(groups)],
-        dtype=np.int64,
-    )
+    """A number for each of the n samples' groups; samples without one are groups of their own."""
+    from services.kit.groups import group_numbers as numbers
+    from services.kit.pictures import Manifest
+
+    return numbers(Manifest.load(work.path("manifest"), work.blobs).groups())

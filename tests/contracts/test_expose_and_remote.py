@@ -18,6 +18,7 @@ from starlette.routing import Mount
 
 from contracts import (
     alignment,
+    atlas,
     attribution,
     audit,
     comparison,
@@ -31,6 +32,7 @@ from contracts import (
     language,
     model,
     steering,
+    sae,
     training,
 )
 from contracts.base import Binary, Caller, Page, Right, operations_of
@@ -47,6 +49,7 @@ PROTOCOLS = (
     alignment.AlignmentService,
     comparison.ComparisonService,
     audit.AuditService,
+    atlas.AtlasService,
     governance.GovernanceService,
     jobs.JobService,
 )
@@ -266,6 +269,18 @@ CORRECTION = audit.Correction(
     id="x_1", audit=AUDIT_ID, parent="m_1", model="m_2", name="n", readout="a/b c", layer="blocks.1", units=[3],
     considered=[3, 4], curve=[audit.CorrectionStep(units=0, clean=1 / 3, artefact=0.0)], before=FIGURES, after=FIGURES,
     random=FIGURES, random_best=0.1, magnitude=FIGURES, lineage="l", created_at=NOW,
+SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
+SAE = sae.Sae(
+    id="sae_1", name="n", snapshot="s_1", model="m_1", dataset="photos", layer="blocks.1", architecture="topk", width=8,
+    latents=512, warnings=["w"], request=SAE_REQUEST, lineage="l", created_at=NOW,
+    quality=sae.SaeQuality(
+        explained=-0.1, explained_training=1 / 3, active=15.5, dead_share=0.0, cosine=0.5, histogram=[1, 0],
+        held_out=2, trained_on=8,
+    ),
+)  # fmt: skip
+SAE_LATENT = sae.SaeLatent(
+    sae="sae_1", index=3, density=0.1 + 0.2, maximum=2.0, state="insufficient_evidence", label=None, label_share=None,
+    examples=[sae.LatentExample(sample=1, label=None, value=1 / 3, held_out=True)],
 )  # fmt: skip
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
@@ -364,6 +379,11 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "comparison.drift": ({"snapshot": "s_1", "new": "s_2", "threshold": 0.25, "k": 3}, DRIFT),
     "comparison.drift_report": ({"snapshot": "s_1", "new": "s_2"}, Binary(b"<p>", "text/html; charset=utf-8", None)),
+    "atlas.saes": ({"limit": 3}, Page(items=[SAE])),
+    "atlas.sae": ({"sae": "my sae"}, SAE),
+    "atlas.sae_latent": ({"sae": "sae_1", "latent": 3}, SAE_LATENT),
+    "atlas.export_sae": ({"sae": "sae_1"}, Binary(b"PK", "application/zip", "e3")),
+    "jobs.train_sae": ({"body": SAE_REQUEST}, JOB),
     "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),
     "jobs.jobs": ({"limit": 200}, Page(items=[JOB])),

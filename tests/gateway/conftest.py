@@ -107,6 +107,7 @@ class World:
     explanation: Any = field(default_factory=Nothing)
     alignment: Any = field(default_factory=Nothing)
     comparison: Any = field(default_factory=Nothing)
+    atlas: Any = field(default_factory=Nothing)
     audit: Any = field(default_factory=Nothing)
     jobs: Any = field(default_factory=OneJob)
     xui: Any = None

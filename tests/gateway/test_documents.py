@@ -11,7 +11,7 @@ from orchestration.gateway.documents import FOLDER, main, render_documents
 from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import service_name
 
-NAMES = ("gateway", "data", "model", "explanation", "alignment", "comparison", "audit", "jobs", "governance")
+NAMES = ("gateway", "data", "model", "explanation", "alignment", "comparison", "audit", "atlas", "jobs", "governance")
 RENDERED = render_documents()
 
 
