@@ -13,6 +13,7 @@ from contracts.base import Arrays
 from contracts.model import Layer
 from services.explanation.semantics.examples import Spread, TopK
 from services.kit.arrays import array_names, load_arrays
+from services.kit.groups import group_numbers as numbers
 from services.kit.pictures import Manifest
 from services.kit.stages import Work
 
@@ -140,7 +141,4 @@ def number_of(role: str) -> int:
 
 def group_numbers(work: Work, n: int) -> NDArray[np.int64]:
     """A number for each of the n samples' groups; samples without one are groups of their own."""
-    from services.kit.groups import group_numbers as numbers
-    from services.kit.pictures import Manifest
-
     return numbers(Manifest.load(work.path("manifest"), work.blobs).groups())
