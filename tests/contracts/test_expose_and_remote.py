@@ -269,6 +269,7 @@ CORRECTION = audit.Correction(
     id="x_1", audit=AUDIT_ID, parent="m_1", model="m_2", name="n", readout="a/b c", layer="blocks.1", units=[3],
     considered=[3, 4], curve=[audit.CorrectionStep(units=0, clean=1 / 3, artefact=0.0)], before=FIGURES, after=FIGURES,
     random=FIGURES, random_best=0.1, magnitude=FIGURES, lineage="l", created_at=NOW,
+)  # fmt: skip
 SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
 SAE = sae.Sae(
     id="sae_1", name="n", snapshot="s_1", model="m_1", dataset="photos", layer="blocks.1", architecture="topk", width=8,
