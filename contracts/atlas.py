@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from datetime import datetime
+from typing import Annotated, Literal, Protocol
 
-from contracts.base import Binary, Caller, Cursor, Limit, Page, Right, operation
-from contracts.errors import CorruptArtifact, XsysError
+from pydantic import Field
+
+from contracts.base import (
+    Binary,
+    Caller,
+    Contract,
+    Cursor,
+    FiniteFloat,
+    Limit,
+    Name,
+    Page,
+    Right,
+    Sha256,
+    operation,
+)
+from contracts.errors import CorruptArtifact, InsufficientEvidence, NoTextSide, NotFound, UnknownLayer, XsysError
+from contracts.model import LayerName
 from contracts.sae import Latent, Sae, SaeId, SaeLatent, UnknownLatent, UnknownSae
+
+AtlasId = Annotated[str, Field(min_length=1, max_length=80, description="id (`atlas_...`) or name of an atlas")]
+AlignmentId = Annotated[str, Field(min_length=1, max_length=80, description="id (`align_...`) or name")]
+TierName = Literal["verified", "weak", "untrusted", "insufficient_evidence"]
 
 
 # --- refusals -----------------------------------------------------------------------------------
+class UnknownAtlas(NotFound):
+    """There is no such atlas in this workspace."""
+
+
+class UnknownAlignment(NotFound):
+    """There is no such alignment in this workspace."""
+
+
 class WindowMismatch(XsysError):
     """Both models must see the same characters; row i of one side is row i of the other."""
 
@@ -53,6 +81,172 @@ class NoSecondMoment(XsysError):
     remedy = "Collect the statistics with `second_moment=True`, or use the dual write map."
 
 
+# --- atlases and alignments -----------------------------------------------------------------------
+class AtlasRequest(Contract):
+    """Name the latents of an autoencoder by the nearest names of a list, and judge each name on other samples."""
+
+    sae: SaeId
+    name: Name | None = None
+    vocabulary: Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "list"] = "imagenet-1k"
+    names: Annotated[list[str], Field(max_length=200_000)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Atlas(Contract):
+    """Labelled latents of one layer; immutable. `tiers` counts latents; `shuffled` must stay near .5.
+
+    `verified` and `weak` have a lower bound of the detection AUROC of at least .85 and .7. `unlabelled` latents have
+    too few active samples to be named or judged.
+    """
+
+    id: str
+    name: str
+    sae: str
+    snapshot: str
+    model: str
+    layer: LayerName
+    dataset: str
+    encoder: str
+    latents: int
+    vocabulary_sha256: Sha256
+    tiers: dict[str, int]
+    auroc: FiniteFloat | None = Field(description="median over judged labels")
+    shuffled: FiniteFloat | None = Field(description="mean of the same labels given to other latents")
+    request: AtlasRequest
+    lineage: str
+    created_at: datetime
+
+
+class AtlasLabel(Contract):
+    """A latent's label and how well it tells active samples from near inactive ones."""
+
+    latent: int
+    text: str
+    margin: FiniteFloat
+    auroc: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+    precision: FiniteFloat | None
+    tier: TierName
+
+
+class AlignmentRequest(Contract):
+    """Carry an atlas over to another snapshot of the same dataset. Each sample is a window that both models saw."""
+
+    atlas: Annotated[str, Field(min_length=1, max_length=80, description="id or name of an atlas")]
+    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id or name of the subject's snapshot")]
+    layers: Annotated[list[LayerName], Field(min_length=1, max_length=64)] | None = None
+    translators: Annotated[
+        list[Literal["cov", "corr", "ridge", "ridge_z", "op", "op_ctr", "op_z", "lens"]],
+        Field(min_length=1, max_length=8),
+    ] = ["cov", "ridge_z", "op", "lens"]
+    name: Name | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class TransferFigures(Contract):
+    """Means over latents with evidence, on test samples."""
+
+    auroc: FiniteFloat
+    ap: FiniteFloat
+
+
+class TranslatorFigures(Contract):
+    """One translator: `validation` is what it was chosen by, `test` what is published."""
+
+    translator: str
+    validation: FiniteFloat
+    test: TransferFigures
+
+
+class LayerTransfer(Contract):
+    """A subject layer. `state` is `insufficient_evidence` where no latent has 20 training and 10 test positives.
+
+    `shuffled` refits the chosen translator on permuted pairs: .50 is what it must reach. `base` is the AP of chance.
+    `tiers` counts latents by the lower bound of their AUROC over documents.
+    """
+
+    layer: LayerName
+    width: int
+    state: Literal["ok", "insufficient_evidence"]
+    chosen: str | None
+    translators: list[TranslatorFigures]
+    shuffled: TransferFigures | None
+    base: FiniteFloat | None
+    tiers: dict[str, int]
+    samples: dict[str, int]
+
+
+class Alignment(Contract):
+    """An atlas carried over to a subject's layers, with its trust figures."""
+
+    id: str
+    name: str
+    atlas: str
+    snapshot: str
+    model: str
+    layers: list[LayerTransfer]
+    request: AlignmentRequest
+    lineage: str
+    created_at: datetime
+
+
+class CarriedLabel(Contract):
+    """An atlas label on a subject unit. `z` is in spreads of maps fitted on permuted pairs."""
+
+    latent: int
+    text: str
+    z: FiniteFloat
+    percentile: FiniteFloat
+    label_tier: TierName
+    transfer_auroc: FiniteFloat
+    transfer_tier: TierName
+
+
+class UnitLabels(Contract):
+    """The atlas labels of one unit of the subject; only those that are trusted on both sides."""
+
+    alignment: str
+    layer: LayerName
+    unit: int
+    translator: str
+    labels: list[CarriedLabel]
+
+
+class UnitSearch(Contract):
+    """Find subject units by a text, through the atlas."""
+
+    text: Annotated[str, Field(min_length=1, max_length=200)]
+    layer: LayerName
+    k: Annotated[int, Field(ge=1, le=200)] = 10
+    latents: Annotated[int, Field(ge=1, le=64)] = 8
+
+
+class UsedLatent(Contract):
+    """A latent whose label matched."""
+
+    latent: int
+    text: str
+    cosine: FiniteFloat
+    weight: FiniteFloat
+
+
+class FoundUnit(Contract):
+    """A unit with its score."""
+
+    unit: int
+    score: FiniteFloat
+
+
+class UnitHits(Contract):
+    """Subject units best first, and the latents through which they were found."""
+
+    alignment: str
+    layer: LayerName
+    latents: list[UsedLatent]
+    units: list[FoundUnit]
+
+
 # --- what may be asked --------------------------------------------------------------------------
 class AtlasService(Protocol):
     """What may be asked about sparse autoencoders, atlases and alignments. Router and client come from this class."""
@@ -77,4 +271,50 @@ class AtlasService(Protocol):
     @operation("GET", "/saes/{sae}/export", right=Right.LOOK, refuses=(UnknownSae, CorruptArtifact))
     def export_sae(self, caller: Caller, sae: SaeId) -> Binary:
         """Export as a zip of the folder that SAELens reads: `cfg.json` and `sae_weights.safetensors`."""
+        ...
+
+    @operation("GET", "/atlases", right=Right.LOOK)
+    def atlases(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Atlas]:
+        """List the atlases of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/atlases/{atlas}", right=Right.LOOK, refuses=(UnknownAtlas,))
+    def atlas(self, caller: Caller, atlas: AtlasId) -> Atlas:
+        """Show one atlas with the tiers of its labels and their control."""
+        ...
+
+    @operation("GET", "/atlases/{atlas}/labels", right=Right.LOOK, refuses=(UnknownAtlas, CorruptArtifact))
+    def atlas_labels(self, caller: Caller, atlas: AtlasId) -> Page[AtlasLabel]:
+        """List all named latents of an atlas, best first."""
+        ...
+
+    @operation("GET", "/alignments", right=Right.LOOK)
+    def alignments(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Alignment]:
+        """List the alignments of the workspace, newest first."""
+        ...
+
+    @operation("GET", "/alignments/{alignment}", right=Right.LOOK, refuses=(UnknownAlignment,))
+    def alignment(self, caller: Caller, alignment: AlignmentId) -> Alignment:
+        """Show one alignment: translators, chosen map, controls and tiers of each layer."""
+        ...
+
+    @operation(
+        "GET",
+        "/alignments/{alignment}/units/{layer}/{unit}",
+        right=Right.LOOK,
+        refuses=(UnknownAlignment, UnknownLayer, UnknownLatent, InsufficientEvidence, CorruptArtifact),
+    )
+    def unit_labels(self, caller: Caller, alignment: AlignmentId, layer: LayerName, unit: Latent) -> UnitLabels:
+        """Show the atlas labels of one unit of the subject, those trusted on both sides only."""
+        ...
+
+    @operation(
+        "POST",
+        "/alignments/{alignment}/search",
+        right=Right.LOOK,
+        refuses=(UnknownAlignment, UnknownLayer, NoMatchingConcept, InsufficientEvidence, NoTextSide, CorruptArtifact),
+        idempotent=True,
+    )
+    def search_units(self, caller: Caller, alignment: AlignmentId, query: UnitSearch) -> UnitHits:
+        """Find units of the subject by a text, through the trusted labels of the atlas."""
         ...

@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
+from contracts.atlas import AlignmentRequest, AtlasRequest, UnknownAtlas, WindowMismatch
 from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.corpora import CorpusTooLarge, HoldsText
@@ -40,7 +41,7 @@ from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.labels import LabelRequest
 from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsText
 from contracts.model import ModelRegistration
-from contracts.sae import SaeRequest, TooFewRows, TooManyActive
+from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownSae
 from contracts.training import Curve, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
@@ -247,6 +248,27 @@ class JobService(Protocol):
     )
     def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
+        ...
+
+    @operation(
+        "POST",
+        "/atlases",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownSae, UnknownSnapshot, NoTextSide, EmptyVocabulary, LabelTooLong),
+        max_body=64 << 20,
+    )
+    def build_atlas(self, caller: Caller, body: AtlasRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Name the latents of an autoencoder and judge the names on other samples."""
+        ...
+
+    @operation(
+        "POST",
+        "/alignments",
+        right=Right.SUBMIT,
+        refuses=(IdempotencyConflict, UnknownAtlas, UnknownSnapshot, UnknownLayer, WindowMismatch),
+    )
+    def align_atlas(self, caller: Caller, body: AlignmentRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures."""
         ...
 
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))

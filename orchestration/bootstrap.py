@@ -99,10 +99,11 @@ def build(settings: Settings) -> Wiring:
     from services.data.stages import stages as data_stages
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
-    from services.explanation.audits.corrections import correction_stages, plan_correction
+    from services.explanation.atlas.plans import plan_alignment, plan_atlas
     from services.explanation.atlas.sae_plans import plan_sae
     from services.explanation.atlas.service import Atlases
     from services.explanation.atlas.stages import atlas_stages
+    from services.explanation.audits.corrections import correction_stages, plan_correction
     from services.explanation.audits.plans import plan_audit
     from services.explanation.audits.service import Audits
     from services.explanation.audits.stages import audit_stages
@@ -170,6 +171,12 @@ def build(settings: Settings) -> Wiring:
         sae=lambda caller, body: plan_sae(
             body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
         ),
+        atlas=lambda caller, body: plan_atlas(
+            body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
+        ),
+        alignment=lambda caller, body: plan_alignment(
+            body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
+        ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),
     )
@@ -194,7 +201,7 @@ def build(settings: Settings) -> Wiring:
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
         audit=Audits(explanation, model),
-        atlas=Atlases(database, blobs),
+        atlas=Atlases(database, blobs, explanation.encoders_in_memory),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from contracts.alignment import ComparisonRequest
+from contracts.atlas import AlignmentRequest, AtlasRequest
 from contracts.audit import AuditRequest, CorrectionRequest
 from contracts.base import Caller, Contract, Page
 from contracts.corpora import HoldsText
@@ -38,6 +39,8 @@ class Planners:
     audit: Callable[[Caller, AuditRequest], JobPlan]
     correction: Callable[[Caller, CorrectionRequest], JobPlan]
     sae: Callable[[Caller, SaeRequest], JobPlan]
+    atlas: Callable[[Caller, AtlasRequest], JobPlan]
+    alignment: Callable[[Caller, AlignmentRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -100,6 +103,14 @@ class Pipelines:
     def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: str | None = None) -> Job:
         """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
         return self._submit(caller, body, idempotency_key, self._planners.sae(caller, body))
+
+    def build_atlas(self, caller: Caller, body: AtlasRequest, idempotency_key: str | None = None) -> Job:
+        """Name the latents of an autoencoder and judge the names on other samples."""
+        return self._submit(caller, body, idempotency_key, self._planners.atlas(caller, body))
+
+    def align_atlas(self, caller: Caller, body: AlignmentRequest, idempotency_key: str | None = None) -> Job:
+        """Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures."""
+        return self._submit(caller, body, idempotency_key, self._planners.alignment(caller, body))
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

@@ -31,8 +31,8 @@ from contracts import (
     labels,
     language,
     model,
-    steering,
     sae,
+    steering,
     training,
 )
 from contracts.base import Binary, Caller, Page, Right, operations_of
@@ -283,6 +283,39 @@ SAE_LATENT = sae.SaeLatent(
     sae="sae_1", index=3, density=0.1 + 0.2, maximum=2.0, state="insufficient_evidence", label=None, label_share=None,
     examples=[sae.LatentExample(sample=1, label=None, value=1 / 3, held_out=True)],
 )  # fmt: skip
+ATLAS_REQUEST = atlas.AtlasRequest(sae="sae_1", vocabulary="list", names=["a", "½"])
+ATLAS = atlas.Atlas(
+    id="atlas_1", name="n", sae="sae_1", snapshot="s_1", model="m_1", layer="blocks.1", dataset="d_1", encoder="e",
+    latents=512, vocabulary_sha256=SHA, tiers={"verified": 3}, auroc=0.1 + 0.2, shuffled=None, request=ATLAS_REQUEST,
+    lineage="l", created_at=NOW,
+)  # fmt: skip
+ATLAS_LABEL = atlas.AtlasLabel(
+    latent=3, text="a clock — ½", margin=0.1, auroc=None, low=None, high=None, precision=None,
+    tier="insufficient_evidence",
+)  # fmt: skip
+ALIGN_REQUEST = atlas.AlignmentRequest(atlas="atlas_1", snapshot="s_2", layers=["blocks.1"])
+TRANSFER = atlas.TransferFigures(auroc=0.9, ap=1 / 3)
+CARRIED = atlas.Alignment(
+    id="align_1", name="n", atlas="atlas_1", snapshot="s_2", model="m_1", request=ALIGN_REQUEST, lineage="l",
+    created_at=NOW,
+    layers=[atlas.LayerTransfer(
+        layer="blocks.1", width=8, state="ok", chosen="op", shuffled=TRANSFER, base=0.02, tiers={"weak": 1},
+        translators=[atlas.TranslatorFigures(translator="op", validation=0.8, test=TRANSFER)],
+        samples={"training": 6},
+    )],
+)  # fmt: skip
+UNIT_LABELS = atlas.UnitLabels(
+    alignment="align_1", layer="blocks.1", unit=3, translator="op",
+    labels=[atlas.CarriedLabel(
+        latent=3, text="x", z=-4.5, percentile=99.5, label_tier="weak", transfer_auroc=0.9, transfer_tier="verified",
+    )],
+)  # fmt: skip
+UNIT_SEARCH = atlas.UnitSearch(text="a clock — ½", layer="blocks.1", k=3)
+UNIT_HITS = atlas.UnitHits(
+    alignment="align_1", layer="blocks.1",
+    latents=[atlas.UsedLatent(latent=3, text="x", cosine=0.5, weight=1.0)],
+    units=[atlas.FoundUnit(unit=3, score=1 / 3)],
+)  # fmt: skip
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
     "data.dataset": ({"dataset": "my photos"}, DATASET),
@@ -384,6 +417,15 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "atlas.sae": ({"sae": "my sae"}, SAE),
     "atlas.sae_latent": ({"sae": "sae_1", "latent": 3}, SAE_LATENT),
     "atlas.export_sae": ({"sae": "sae_1"}, Binary(b"PK", "application/zip", "e3")),
+    "atlas.atlases": ({"limit": 3}, Page(items=[ATLAS])),
+    "atlas.atlas": ({"atlas": "my atlas"}, ATLAS),
+    "atlas.atlas_labels": ({"atlas": "atlas_1"}, Page(items=[ATLAS_LABEL])),
+    "atlas.alignments": ({"limit": 3}, Page(items=[CARRIED])),
+    "atlas.alignment": ({"alignment": "align_1"}, CARRIED),
+    "atlas.unit_labels": ({"alignment": "align_1", "layer": "a b%2e", "unit": 3}, UNIT_LABELS),
+    "atlas.search_units": ({"alignment": "align_1", "query": UNIT_SEARCH}, UNIT_HITS),
+    "jobs.build_atlas": ({"body": ATLAS_REQUEST}, JOB),
+    "jobs.align_atlas": ({"body": ALIGN_REQUEST}, JOB),
     "jobs.train_sae": ({"body": SAE_REQUEST}, JOB),
     "jobs.compare": ({"body": COMPARISON_REQUEST}, JOB),
     "jobs.repair_snapshot": ({"body": jobs.Repair(snapshot="s_1")}, JOB),

@@ -1,13 +1,16 @@
-"""Every SQL statement about sparse autoencoders."""
+"""Every SQL statement about sparse autoencoders, atlases and alignments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from contracts.atlas import Alignment, Atlas, UnknownAlignment, UnknownAtlas
 from contracts.sae import Sae, UnknownSae
-from services.explanation.atlas.rows import SaeRow
+from services.explanation.atlas.rows import AtlasAlignmentRow, AtlasRow, SaeRow
 from services.kit.db import ReadSession, WriteSession
 from services.kit.named import by_id_or_name
+
+Row = type[SaeRow] | type[AtlasRow] | type[AtlasAlignmentRow]
 
 
 def sae_row(db: ReadSession, workspace: str, sae: str) -> SaeRow:
@@ -18,13 +21,45 @@ def sae_row(db: ReadSession, workspace: str, sae: str) -> SaeRow:
     return row
 
 
+def atlas_row(db: ReadSession, workspace: str, atlas: str) -> AtlasRow:
+    """Return an atlas's row by id or name; one of another workspace is unknown."""
+    row = by_id_or_name(db, AtlasRow, workspace, atlas)
+    if row is None:
+        raise UnknownAtlas(f"there is no atlas {atlas}", field="atlas")
+    return row
+
+
+def alignment_row(db: ReadSession, workspace: str, alignment: str) -> AtlasAlignmentRow:
+    """Return an alignment's row by id or name; one of another workspace is unknown."""
+    row = by_id_or_name(db, AtlasAlignmentRow, workspace, alignment)
+    if row is None:
+        raise UnknownAlignment(f"there is no alignment {alignment}", field="alignment")
+    return row
+
+
 def publish_sae(db: WriteSession, workspace: str, sae: Sae, artifacts: Mapping[str, str]) -> None:
     """Write an autoencoder's row; the same one again changes nothing."""
-    if db.get(SaeRow, (workspace, sae.id)) is None:
+    _publish(db, SaeRow, workspace, sae, artifacts)
+
+
+def publish_atlas(db: WriteSession, workspace: str, atlas: Atlas, artifacts: Mapping[str, str]) -> None:
+    """Write an atlas's row; the same one again changes nothing."""
+    _publish(db, AtlasRow, workspace, atlas, artifacts)
+
+
+def publish_alignment(db: WriteSession, workspace: str, alignment: Alignment, artifacts: Mapping[str, str]) -> None:
+    """Write an alignment's row; the same one again changes nothing."""
+    _publish(db, AtlasAlignmentRow, workspace, alignment, artifacts)
+
+
+def _publish(
+    db: WriteSession, row: Row, workspace: str, found: Sae | Atlas | Alignment, artifacts: Mapping[str, str]
+) -> None:
+    if db.get(row, (workspace, found.id)) is None:
         db.add(
-            SaeRow(
-                workspace=workspace, id=sae.id, name=sae.name, record=sae.model_dump(mode="json"),
-                artifacts=dict(artifacts), created_at=sae.created_at,
+            row(
+                workspace=workspace, id=found.id, name=found.name, record=found.model_dump(mode="json"),
+                artifacts=dict(artifacts), created_at=found.created_at,
             )
         )  # fmt: skip
         db.flush()

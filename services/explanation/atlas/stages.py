@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from contracts.sae import Sae, SaeRequest
+from services.explanation.atlas.building import building_stages
 from services.explanation.atlas.repository import publish_sae as write_sae
 from services.kit.stages import StageFunction, Work
 
 
 def atlas_stages() -> tuple[StageFunction, ...]:
-    """The stages of autoencoders that need no model."""
-    return (StageFunction("publish-sae", 1, publish_sae),)
+    """The stages of autoencoders, atlases and alignments that need no model."""
+    return (StageFunction("publish-sae", 1, publish_sae), *building_stages())
 
 
 def publish_sae(work: Work) -> None:
