@@ -27,6 +27,7 @@ NAMES = (
     "concept_alignment",
     "lfp",
     "language",
+    "atlas",
 )
 RESULTS = Path(__file__).parent / "results"
 
