@@ -94,8 +94,9 @@ def speed(report: Report, *, width: int, latents: int, batch: int, steps: int) -
         bare.append(time.process_time() - start)
     mine, theirs = batch / float(np.median(ours)), batch / float(np.median(bare))
     report.line(
-        metric=f"SAE training, d={width}, m={latents}, k=32", value=mine, unit="rows/CPU s", n=steps, ratio=mine / theirs,
-        peer="five dense products of a plain step", peer_value=theirs, goal=">= 0.8x", ok=mine >= 0.8 * theirs,
+        metric=f"SAE training, d={width}, m={latents}, k=32", value=mine, unit="rows/CPU s", n=steps,
+        ratio=mine / theirs, peer="five dense products of a plain step", peer_value=theirs,
+        goal=">= 0.8x", ok=mine >= 0.8 * theirs,
     )  # fmt: skip
 
 
