@@ -177,7 +177,7 @@ class LayerTransfer(Contract):
     samples: dict[str, int]
 
 
-class Alignment(Contract):
+class AtlasAlignment(Contract):
     """An atlas carried over to a subject's layers, with its trust figures."""
 
     id: str
@@ -289,12 +289,12 @@ class AtlasService(Protocol):
         ...
 
     @operation("GET", "/alignments", right=Right.LOOK)
-    def alignments(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Alignment]:
+    def alignments(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[AtlasAlignment]:
         """List the alignments of the workspace, newest first."""
         ...
 
     @operation("GET", "/alignments/{alignment}", right=Right.LOOK, refuses=(UnknownAlignment,))
-    def alignment(self, caller: Caller, alignment: AlignmentId) -> Alignment:
+    def alignment(self, caller: Caller, alignment: AlignmentId) -> AtlasAlignment:
         """Show one alignment: translators, chosen map, controls and tiers of each layer."""
         ...
 

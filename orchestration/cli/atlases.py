@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from contracts.atlas import Alignment, AlignmentRequest, Atlas, AtlasRequest, UnitHits, UnitLabels, UnitSearch
+from contracts.atlas import AlignmentRequest, Atlas, AtlasAlignment, AtlasRequest, UnitHits, UnitLabels, UnitSearch
 from contracts.errors import InvalidRequest
 from orchestration.cli.app import Json, desk
 from orchestration.cli.progress import follow
@@ -132,7 +132,7 @@ def show_atlas(found: Atlas) -> None:
     show_table(("figure", "value"), rows, title=f"{found.name} ({found.id}): {found.layer}")
 
 
-def show_alignment(found: Alignment) -> None:
+def show_alignment(found: AtlasAlignment) -> None:
     """Print the translators of each layer, the control last."""
     for layer in found.layers:
         rows = [(row.translator, row.validation, row.test.auroc, row.test.ap) for row in layer.translators]

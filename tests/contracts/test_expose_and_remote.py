@@ -295,7 +295,7 @@ ATLAS_LABEL = atlas.AtlasLabel(
 )  # fmt: skip
 ALIGN_REQUEST = atlas.AlignmentRequest(atlas="atlas_1", snapshot="s_2", layers=["blocks.1"])
 TRANSFER = atlas.TransferFigures(auroc=0.9, ap=1 / 3)
-CARRIED = atlas.Alignment(
+CARRIED = atlas.AtlasAlignment(
     id="align_1", name="n", atlas="atlas_1", snapshot="s_2", model="m_1", request=ALIGN_REQUEST, lineage="l",
     created_at=NOW,
     layers=[atlas.LayerTransfer(

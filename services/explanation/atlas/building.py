@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from contracts.atlas import Alignment, AlignmentRequest, Atlas, AtlasRequest, LayerTransfer, TransferFigures
+from contracts.atlas import AlignmentRequest, Atlas, AtlasAlignment, AtlasRequest, LayerTransfer, TransferFigures
 from contracts.errors import InsufficientEvidence
 from services.explanation.atlas.codes import Codes
 from services.explanation.atlas.detection import Detection, concept_list_labels, judge_labels, trial_of
@@ -183,7 +183,7 @@ def publish_alignment(work: Work) -> None:
     request = AlignmentRequest.model_validate(work.spec["request"])
     key = work.keys["record"]
     layers = [work.record(f"transfer/{name}") for name in cast(list[str], work.spec["layers"])]
-    found = Alignment.model_validate(
+    found = AtlasAlignment.model_validate(
         {
             "id": f"align_{key[:16]}", "name": request.name or f"align_{key[:16]}", "atlas": request.atlas,
             "snapshot": request.snapshot, "model": work.spec["model"], "layers": layers, "request": request,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts.atlas import Alignment, CarriedLabel, FoundUnit, UnitHits, UnitLabels, UnitSearch, UsedLatent
+from contracts.atlas import AtlasAlignment, CarriedLabel, FoundUnit, UnitHits, UnitLabels, UnitSearch, UsedLatent
 from contracts.errors import InsufficientEvidence, UnknownLayer
 from contracts.sae import UnknownLatent
 from services.explanation.atlas.building import TIERS
@@ -23,14 +23,14 @@ LABELS = 10
 class Carried:
     """The files of one layer of an alignment. labels, map : arrays as stored; names : label texts by index."""
 
-    alignment: Alignment
+    alignment: AtlasAlignment
     layer: str
     labels: dict[str, np.ndarray]
     map: dict[str, np.ndarray]
     names: list[str]
 
     @classmethod
-    def open(cls, alignment: Alignment, layer: str, files: dict[str, Path], names: list[str]) -> Carried:
+    def open(cls, alignment: AtlasAlignment, layer: str, files: dict[str, Path], names: list[str]) -> Carried:
         """Read a layer's files.
 
         Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from contracts.atlas import Alignment, Atlas, UnknownAlignment, UnknownAtlas
+from contracts.atlas import Atlas, AtlasAlignment, UnknownAlignment, UnknownAtlas
 from contracts.sae import Sae, UnknownSae
 from services.explanation.atlas.rows import AtlasAlignmentRow, AtlasRow, SaeRow
 from services.kit.db import ReadSession, WriteSession
@@ -47,13 +47,15 @@ def publish_atlas(db: WriteSession, workspace: str, atlas: Atlas, artifacts: Map
     _publish(db, AtlasRow, workspace, atlas, artifacts)
 
 
-def publish_alignment(db: WriteSession, workspace: str, alignment: Alignment, artifacts: Mapping[str, str]) -> None:
+def publish_alignment(
+    db: WriteSession, workspace: str, alignment: AtlasAlignment, artifacts: Mapping[str, str]
+) -> None:
     """Write an alignment's row; the same one again changes nothing."""
     _publish(db, AtlasAlignmentRow, workspace, alignment, artifacts)
 
 
 def _publish(
-    db: WriteSession, row: Row, workspace: str, found: Sae | Atlas | Alignment, artifacts: Mapping[str, str]
+    db: WriteSession, row: Row, workspace: str, found: Sae | Atlas | AtlasAlignment, artifacts: Mapping[str, str]
 ) -> None:
     if db.get(row, (workspace, found.id)) is None:
         db.add(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts.atlas import Alignment, Atlas, AtlasLabel, UnitHits, UnitLabels, UnitSearch
+from contracts.atlas import Atlas, AtlasAlignment, AtlasLabel, UnitHits, UnitLabels, UnitSearch
 from contracts.base import Binary, Caller, Page
 from contracts.errors import CorruptArtifact
 from contracts.sae import LatentExample, Sae, SaeLatent, UnknownLatent
@@ -104,16 +104,16 @@ class Atlases:
         ]  # fmt: skip
         return Page[AtlasLabel](items=sorted(found, key=lambda one: (-(one.low or -1), one.latent)))
 
-    def alignments(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Alignment]:
+    def alignments(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[AtlasAlignment]:
         """List the alignments of the workspace, newest first."""
         with self.database.reading() as db:
             rows, more = newest_first(db, AtlasAlignmentRow, caller.workspace, limit, cursor)
-        return Page[Alignment](items=[Alignment.model_validate(row.record) for row in rows], next=more)
+        return Page[AtlasAlignment](items=[AtlasAlignment.model_validate(row.record) for row in rows], next=more)
 
-    def alignment(self, caller: Caller, alignment: str) -> Alignment:
+    def alignment(self, caller: Caller, alignment: str) -> AtlasAlignment:
         """Show one alignment: translators, chosen map, controls and tiers of each layer."""
         with self.database.reading() as db:
-            return Alignment.model_validate(alignment_row(db, caller.workspace, alignment).record)
+            return AtlasAlignment.model_validate(alignment_row(db, caller.workspace, alignment).record)
 
     def unit_labels(self, caller: Caller, alignment: str, layer: str, unit: int) -> UnitLabels:
         """Show the atlas labels of one unit of the subject, those trusted on both sides only."""
@@ -131,7 +131,7 @@ class Atlases:
         with self.database.reading() as db:
             row = alignment_row(db, caller.workspace, alignment)
             files = self._files(db, caller.workspace, dict(row.artifacts))
-        return Carried.open(Alignment.model_validate(row.record), layer, files, _names(files))
+        return Carried.open(AtlasAlignment.model_validate(row.record), layer, files, _names(files))
 
     def _sae(self, caller: Caller, sae: str) -> tuple[Sae, dict[str, Path]]:
         with self.database.reading() as db:
