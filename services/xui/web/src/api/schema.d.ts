@@ -4,6 +4,154 @@
  */
 
 export interface paths {
+    "/v1/alignments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the alignments of the workspace, newest first
+         * @description List the alignments of the workspace, newest first
+         */
+        get: operations["atlas_alignments"];
+        put?: never;
+        /**
+         * Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures
+         * @description Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures
+         */
+        post: operations["jobs_align_atlas"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alignments/{alignment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one alignment: translators, chosen map, controls and tiers of each layer
+         * @description Show one alignment: translators, chosen map, controls and tiers of each layer
+         */
+        get: operations["atlas_alignment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alignments/{alignment}/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find units of the subject by a text, through the trusted labels of the atlas
+         * @description Find units of the subject by a text, through the trusted labels of the atlas
+         */
+        post: operations["atlas_search_units"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alignments/{alignment}/units/{layer}/{unit}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the atlas labels of one unit of the subject, those trusted on both sides only
+         * @description Show the atlas labels of one unit of the subject, those trusted on both sides only
+         */
+        get: operations["atlas_unit_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/atlases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the atlases of the workspace, newest first
+         * @description List the atlases of the workspace, newest first
+         */
+        get: operations["atlas_atlases"];
+        put?: never;
+        /**
+         * Name the latents of an autoencoder and judge the names on other samples
+         * @description Name the latents of an autoencoder and judge the names on other samples
+         */
+        post: operations["jobs_build_atlas"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/atlases/{atlas}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one atlas with the tiers of its labels and their control
+         * @description Show one atlas with the tiers of its labels and their control
+         */
+        get: operations["atlas_atlas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/atlases/{atlas}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List all named latents of an atlas, best first
+         * @description List all named latents of an atlas, best first
+         */
+        get: operations["atlas_atlas_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/attribution-methods": {
         parameters: {
             query?: never;
@@ -944,6 +1092,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/saes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the sparse autoencoders of the workspace, newest first
+         * @description List the sparse autoencoders of the workspace, newest first
+         */
+        get: operations["atlas_saes"];
+        put?: never;
+        /**
+         * Train a sparse autoencoder on a layer of a snapshot; the job's result is its id
+         * @description Train a sparse autoencoder on a layer of a snapshot; the job's result is its id
+         */
+        post: operations["jobs_train_sae"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/saes/{sae}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one sparse autoencoder with its figures on held-out rows
+         * @description Show one sparse autoencoder with its figures on held-out rows
+         */
+        get: operations["atlas_sae"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/saes/{sae}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export as a zip of the folder that SAELens reads: `cfg.json` and `sae_weights.safetensors`
+         * @description Export as a zip of the folder that SAELens reads: `cfg.json` and `sae_weights.safetensors`
+         */
+        get: operations["atlas_export_sae"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/saes/{sae}/latents/{latent}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one latent: how often it fires, and on which samples most
+         * @description Show one latent: how often it fires, and on which samples most
+         */
+        get: operations["atlas_sae_latent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1468,6 +1700,41 @@ export interface components {
             cknna: number | null;
         };
         /**
+         * AlignmentRequest
+         * @description Carry an atlas over to another snapshot of the same dataset. Each sample is a window that both models saw.
+         */
+        AlignmentRequest: {
+            /**
+             * Atlas
+             * @description id or name of an atlas
+             */
+            atlas: string;
+            /**
+             * Snapshot
+             * @description id or name of the subject's snapshot
+             */
+            snapshot: string;
+            /** Layers */
+            layers?: string[] | null;
+            /**
+             * Translators
+             * @default [
+             *       "cov",
+             *       "ridge_z",
+             *       "op",
+             *       "lens"
+             *     ]
+             */
+            translators: ("cov" | "corr" | "ridge" | "ridge_z" | "op" | "op_ctr" | "op_z" | "lens")[];
+            /** Name */
+            name?: string | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
          * AllPlaces
          * @description Every place of a map, every token.
          */
@@ -1477,6 +1744,134 @@ export interface components {
              * @enum {string}
              */
             kind: "all";
+        };
+        /**
+         * Atlas
+         * @description Labelled latents of one layer; immutable. `tiers` counts latents; `shuffled` must stay near .5.
+         *
+         *     `verified` and `weak` have a lower bound of the detection AUROC of at least .85 and .7. `unlabelled` latents have
+         *     too few active samples to be named or judged.
+         */
+        Atlas: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Sae */
+            sae: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Dataset */
+            dataset: string;
+            /** Encoder */
+            encoder: string;
+            /** Latents */
+            latents: number;
+            /** Vocabulary Sha256 */
+            vocabulary_sha256: string;
+            /** Tiers */
+            tiers: {
+                [key: string]: number;
+            };
+            /**
+             * Auroc
+             * @description median over judged labels
+             */
+            auroc: number | null;
+            /**
+             * Shuffled
+             * @description mean of the same labels given to other latents
+             */
+            shuffled: number | null;
+            request: components["schemas"]["AtlasRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * AtlasAlignment
+         * @description An atlas carried over to a subject's layers, with its trust figures.
+         */
+        AtlasAlignment: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Atlas */
+            atlas: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Model */
+            model: string;
+            /** Layers */
+            layers: components["schemas"]["LayerTransfer"][];
+            request: components["schemas"]["AlignmentRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * AtlasLabel
+         * @description A latent's label and how well it tells active samples from near inactive ones.
+         */
+        AtlasLabel: {
+            /** Latent */
+            latent: number;
+            /** Text */
+            text: string;
+            /** Margin */
+            margin: number;
+            /** Auroc */
+            auroc: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Precision */
+            precision: number | null;
+            /**
+             * Tier
+             * @enum {string}
+             */
+            tier: "verified" | "weak" | "untrusted" | "insufficient_evidence";
+        };
+        /**
+         * AtlasRequest
+         * @description Name the latents of an autoencoder by the nearest names of a list, and judge each name on other samples.
+         */
+        AtlasRequest: {
+            /**
+             * Sae
+             * @description id (`sae_...`) or name of a sparse autoencoder
+             */
+            sae: string;
+            /** Name */
+            name?: string | null;
+            /**
+             * Vocabulary
+             * @default imagenet-1k
+             * @enum {string}
+             */
+            vocabulary: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** Names */
+            names?: string[] | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * AttributionAnswer
@@ -1925,6 +2320,32 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * CarriedLabel
+         * @description An atlas label on a subject unit. `z` is in spreads of maps fitted on permuted pairs.
+         */
+        CarriedLabel: {
+            /** Latent */
+            latent: number;
+            /** Text */
+            text: string;
+            /** Z */
+            z: number;
+            /** Percentile */
+            percentile: number;
+            /**
+             * Label Tier
+             * @enum {string}
+             */
+            label_tier: "verified" | "weak" | "untrusted" | "insufficient_evidence";
+            /** Transfer Auroc */
+            transfer_auroc: number;
+            /**
+             * Transfer Tier
+             * @enum {string}
+             */
+            transfer_tier: "verified" | "weak" | "untrusted" | "insufficient_evidence";
         };
         /**
          * ClassChange
@@ -3222,6 +3643,16 @@ export interface components {
             path: string;
         };
         /**
+         * FoundUnit
+         * @description A unit with its score.
+         */
+        FoundUnit: {
+            /** Unit */
+            unit: number;
+            /** Score */
+            score: number;
+        };
+        /**
          * Generation
          * @description Continuations of one prompt, unsteered ones first. `seconds` do not include loading the model.
          */
@@ -3614,6 +4045,20 @@ export interface components {
             created_at: string;
         };
         /**
+         * LatentExample
+         * @description A sample on which a latent fires.
+         */
+        LatentExample: {
+            /** Sample */
+            sample: number;
+            /** Label */
+            label: string | null;
+            /** Value */
+            value: number;
+            /** Held Out */
+            held_out: boolean;
+        };
+        /**
          * Layer
          * @description A named point of the forward pass, as found by a dry run.
          */
@@ -3744,6 +4189,39 @@ export interface components {
             back_chance: number | null;
             /** Back Z */
             back_z: number | null;
+        };
+        /**
+         * LayerTransfer
+         * @description A subject layer. `state` is `insufficient_evidence` where no latent has 20 training and 10 test positives.
+         *
+         *     `shuffled` refits the chosen translator on permuted pairs: .50 is what it must reach. `base` is the AP of chance.
+         *     `tiers` counts latents by the lower bound of their AUROC over documents.
+         */
+        LayerTransfer: {
+            /** Layer */
+            layer: string;
+            /** Width */
+            width: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "insufficient_evidence";
+            /** Chosen */
+            chosen: string | null;
+            /** Translators */
+            translators: components["schemas"]["TranslatorFigures"][];
+            shuffled: components["schemas"]["TransferFigures"] | null;
+            /** Base */
+            base: number | null;
+            /** Tiers */
+            tiers: {
+                [key: string]: number;
+            };
+            /** Samples */
+            samples: {
+                [key: string]: number;
+            };
         };
         /**
          * Leaderboard
@@ -3926,6 +4404,27 @@ export interface components {
             /** Secret */
             secret: string;
         };
+        /** Page[AtlasAlignment] */
+        Page_AtlasAlignment_: {
+            /** Items */
+            items: components["schemas"]["AtlasAlignment"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[AtlasLabel] */
+        Page_AtlasLabel_: {
+            /** Items */
+            items: components["schemas"]["AtlasLabel"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[Atlas] */
+        Page_Atlas_: {
+            /** Items */
+            items: components["schemas"]["Atlas"][];
+            /** Next */
+            next?: string | null;
+        };
         /** Page[AttributionMethod] */
         Page_AttributionMethod_: {
             /** Items */
@@ -4007,6 +4506,13 @@ export interface components {
         Page_RejectedFile_: {
             /** Items */
             items: components["schemas"]["RejectedFile"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[Sae] */
+        Page_Sae_: {
+            /** Items */
+            items: components["schemas"]["Sae"][];
             /** Next */
             next?: string | null;
         };
@@ -4419,6 +4925,147 @@ export interface components {
          * @enum {string}
          */
         Role: "viewer" | "analyst" | "auditor" | "admin";
+        /**
+         * Sae
+         * @description A trained sparse autoencoder; immutable.
+         */
+        Sae: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Model */
+            model: string;
+            /** Dataset */
+            dataset: string;
+            /** Layer */
+            layer: string;
+            /**
+             * Architecture
+             * @enum {string}
+             */
+            architecture: "topk" | "jumprelu" | "standard";
+            /** Width */
+            width: number;
+            /** Latents */
+            latents: number;
+            quality: components["schemas"]["SaeQuality"];
+            /** Warnings */
+            warnings: string[];
+            request: components["schemas"]["SaeRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * SaeLatent
+         * @description One latent: how often it fires over all samples, and where most. `label` is the samples' commonest label.
+         */
+        SaeLatent: {
+            /** Sae */
+            sae: string;
+            /** Index */
+            index: number;
+            /** Density */
+            density: number;
+            /** Maximum */
+            maximum: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "dead" | "insufficient_evidence";
+            /** Label */
+            label: string | null;
+            /** Label Share */
+            label_share: number | null;
+            /** Examples */
+            examples: components["schemas"]["LatentExample"][];
+        };
+        /**
+         * SaeQuality
+         * @description Figures on held-out rows. `explained` is 1 - FVU; it is negative where the mean would have been better.
+         *
+         *     `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0.
+         */
+        SaeQuality: {
+            /** Explained */
+            explained: number;
+            /** Explained Training */
+            explained_training: number;
+            /** Active */
+            active: number;
+            /** Dead Share */
+            dead_share: number;
+            /** Cosine */
+            cosine: number;
+            /** Histogram */
+            histogram: number[];
+            /** Held Out */
+            held_out: number;
+            /** Trained On */
+            trained_on: number;
+        };
+        /**
+         * SaeRequest
+         * @description Train a sparse autoencoder on one layer of a published snapshot: a row a sample, as the snapshot pooled it.
+         *
+         *     A fifth of the samples, whole groups at a time, is kept out of training and gives every figure. `dead_rows` is how
+         *     many rows a latent may stay silent before it counts as dead; the default is 5 % of the run.
+         */
+        SaeRequest: {
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+            /** Layer */
+            layer: string;
+            /** Name */
+            name?: string | null;
+            /**
+             * Latents
+             * @default 512
+             */
+            latents: number;
+            /**
+             * K
+             * @description latents active in a row
+             * @default 16
+             */
+            k: number;
+            /**
+             * Kind
+             * @default topk
+             * @enum {string}
+             */
+            kind: "topk" | "batchtopk";
+            /**
+             * Steps
+             * @default 2000
+             */
+            steps: number;
+            /**
+             * Batch
+             * @default 64
+             */
+            batch: number;
+            /** Learning Rate */
+            learning_rate?: number | null;
+            /** Dead Rows */
+            dead_rows?: number | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
         /**
          * Sample
          * @description One picture of a dataset. `index` is its position; `group` names the source photo if several share one.
@@ -5290,6 +5937,77 @@ export interface components {
             seed: number;
         };
         /**
+         * TransferFigures
+         * @description Means over latents with evidence, on test samples.
+         */
+        TransferFigures: {
+            /** Auroc */
+            auroc: number;
+            /** Ap */
+            ap: number;
+        };
+        /**
+         * TranslatorFigures
+         * @description One translator: `validation` is what it was chosen by, `test` what is published.
+         */
+        TranslatorFigures: {
+            /** Translator */
+            translator: string;
+            /** Validation */
+            validation: number;
+            test: components["schemas"]["TransferFigures"];
+        };
+        /**
+         * UnitHits
+         * @description Subject units best first, and the latents through which they were found.
+         */
+        UnitHits: {
+            /** Alignment */
+            alignment: string;
+            /** Layer */
+            layer: string;
+            /** Latents */
+            latents: components["schemas"]["UsedLatent"][];
+            /** Units */
+            units: components["schemas"]["FoundUnit"][];
+        };
+        /**
+         * UnitLabels
+         * @description The atlas labels of one unit of the subject; only those that are trusted on both sides.
+         */
+        UnitLabels: {
+            /** Alignment */
+            alignment: string;
+            /** Layer */
+            layer: string;
+            /** Unit */
+            unit: number;
+            /** Translator */
+            translator: string;
+            /** Labels */
+            labels: components["schemas"]["CarriedLabel"][];
+        };
+        /**
+         * UnitSearch
+         * @description Find subject units by a text, through the atlas.
+         */
+        UnitSearch: {
+            /** Text */
+            text: string;
+            /** Layer */
+            layer: string;
+            /**
+             * K
+             * @default 10
+             */
+            k: number;
+            /**
+             * Latents
+             * @default 8
+             */
+            latents: number;
+        };
+        /**
          * Upload
          * @description A received archive, checked and kept until a dataset is made of it.
          */
@@ -5313,6 +6031,20 @@ export interface components {
             kind: "upload";
             /** Upload */
             upload: string;
+        };
+        /**
+         * UsedLatent
+         * @description A latent whose label matched.
+         */
+        UsedLatent: {
+            /** Latent */
+            latent: number;
+            /** Text */
+            text: string;
+            /** Cosine */
+            cosine: number;
+            /** Weight */
+            weight: number;
         };
         /**
          * VerdictShare
@@ -5402,6 +6134,846 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    atlas_alignments: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AtlasAlignment_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_align_atlas: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlignmentRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAtlas, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict, WindowMismatch */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_alignment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AtlasAlignment"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAlignment */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_search_units: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UnitSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnitHits"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description NoMatchingConcept, UnknownAlignment, UnknownLayer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InsufficientEvidence, InvalidRequest, NoTextSide */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_unit_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+                layer: string;
+                unit: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnitLabels"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAlignment, UnknownLatent, UnknownLayer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InsufficientEvidence, InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_atlases: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Atlas_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_build_atlas: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AtlasRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSae, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description EmptyVocabulary, InvalidRequest, LabelTooLong, NoTextSide */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_atlas: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`atlas_...`) or name of an atlas */
+                atlas: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Atlas"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAtlas */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_atlas_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`atlas_...`) or name of an atlas */
+                atlas: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AtlasLabel_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAtlas */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     model_attribution_methods: {
         parameters: {
             query?: never;
@@ -10033,6 +11605,474 @@ export interface operations {
             };
             /** @description UploadTooLarge */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_saes: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Sae_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_train_sae: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, TooFewRows, TooManyActive */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_sae: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`sae_...`) or name of a sparse autoencoder */
+                sae: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sae"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSae */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_export_sae: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`sae_...`) or name of a sparse autoencoder */
+                sae: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSae */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_sae_latent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`sae_...`) or name of a sparse autoencoder */
+                sae: string;
+                latent: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeLatent"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLatent, UnknownSae */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
