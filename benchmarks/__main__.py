@@ -28,6 +28,7 @@ NAMES = (
     "lfp",
     "language",
     "atlas",
+    "steering",
 )
 RESULTS = Path(__file__).parent / "results"
 
