@@ -1,8 +1,14 @@
 """The command line on a real, small snapshot: what a user types and what comes back."""
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+
+from services.kit.blobs import Blobs
+from tests.conftest import Installation
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +106,17 @@ def test_building_the_same_snapshot_again_reuses_every_part(explained, snapshot)
     assert all(stage["parts_reused"] == stage["parts"] for stage in newest["stages"])
 
 
+def index_of(installation: Installation, snapshot: str) -> Path:
+    """The file of a snapshot's FAISS index; other tests may have built others in the shared folder."""
+    with closing(sqlite3.connect(installation.home / "xsys.sqlite")) as db:
+        ((artifacts,),) = db.execute("SELECT artifacts FROM snapshot WHERE id = ?", (snapshot,)).fetchall()
+        ((blob,),) = db.execute("SELECT blob FROM artifact WHERE key = ?", (json.loads(artifacts)["index/index"],))
+    return Blobs(installation.home / "blobs").path(blob)
+
+
 def test_a_flipped_byte_is_found_refused_and_repaired(explained, snapshot):
     assert explained.json("snapshot", "check", snapshot["id"])["damaged"] == []
-    blobs = sorted((explained.home / "blobs").glob("??/*"), key=lambda path: path.stat().st_size)
-    index = next(path for path in blobs if b"IxFI" in path.read_bytes()[:4])
+    index = index_of(explained, snapshot["id"])
     intact = index.read_bytes()
     index.write_bytes(intact[:100] + bytes([intact[100] ^ 1]) + intact[101:])
     refused = explained.run("search", "a cat", "--snapshot", snapshot["id"], check=False)
