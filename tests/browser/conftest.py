@@ -4,6 +4,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -16,21 +18,30 @@ ARGUMENTS = [
     "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+RUNNING = ExitStack()
 UNHURRIED = 20_000  # milliseconds; the first search loads the encoder
 expect.set_options(timeout=UNHURRIED)
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium() -> Browser:
     """Debian's browser; nothing is downloaded."""
     if CHROMIUM is None:
         if os.environ.get("CI") == "true":
             pytest.fail("chromium is not installed: apt-get install chromium")
         pytest.skip("chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    playwright = RUNNING.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    RUNNING.callback(browser.close)
+    return browser
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the browser behind its last test: its event loop runs in this thread, where others need their own."""
+    yield
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        RUNNING.close()
 
 
 @pytest.fixture(scope="session")
