@@ -46,6 +46,7 @@ class Right(enum.StrEnum):
 
     LOOK = "look"
     SEARCH = "search"
+    ANNOTATE = "annotate"
     SUBMIT = "submit"
     REGISTER = "register"
     SERVER_PATHS = "server-paths"

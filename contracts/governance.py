@@ -22,8 +22,8 @@ class Role(enum.StrEnum):
 LOOKING = frozenset({Right.LOOK})
 ROLES: dict[Role, frozenset[Right]] = {
     Role.VIEWER: LOOKING,
-    Role.ANALYST: LOOKING | {Right.SEARCH, Right.SUBMIT, Right.REGISTER, Right.STEER},
-    Role.AUDITOR: LOOKING | {Right.SEARCH, Right.SUBMIT, Right.SIGN_OFF, Right.AUDIT_LOG},
+    Role.ANALYST: LOOKING | {Right.SEARCH, Right.ANNOTATE, Right.SUBMIT, Right.REGISTER, Right.STEER},
+    Role.AUDITOR: LOOKING | {Right.SEARCH, Right.ANNOTATE, Right.SUBMIT, Right.SIGN_OFF, Right.AUDIT_LOG},
     Role.ADMIN: frozenset(Right) - {Right.SERVER_PATHS},
 }
 OPERATOR = frozenset(Right)  # whoever has the machine's command line

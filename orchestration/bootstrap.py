@@ -21,11 +21,13 @@ from orchestration.jobs.service import Jobs
 from orchestration.jobs.workers import worker_name
 from orchestration.migrate import upgrade
 from orchestration.pipelines.service import Pipelines, Planners
+from orchestration.sessions.service import Sessions
 from services.kit.blobs import Blobs
 from services.kit.db import Database
 from services.kit.objects import open_blobs
 from services.kit.settings import Settings
 from services.kit.stages import StageRegistry
+from services.kit.tokens import load_token_key
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -57,6 +59,7 @@ class Wiring:
     core: Jobs
     jobs: Pipelines
     governance: Governance
+    sessions: Sessions
     xui: ASGIApp | None
 
     def close(self) -> None:
@@ -190,6 +193,8 @@ def build(settings: Settings) -> Wiring:
         registry=registry,
         numerics=numerics(settings),
     )
+    audit = Audits(explanation, model)
+    key = load_token_key(settings.token_key, settings.home)
     return Wiring(
         settings=settings,
         database=database,
@@ -200,11 +205,12 @@ def build(settings: Settings) -> Wiring:
         explanation=explanation,
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
-        audit=Audits(explanation, model),
+        audit=audit,
         atlas=Atlases(database, blobs, explanation.encoders_in_memory),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),
+        sessions=Sessions(database, key, explanation=explanation, audit=audit, data=data),
         xui=xui_app(),
     )
 

@@ -105,6 +105,7 @@ def explained(tmp_path_factory) -> Installation:
         wiring.comparison,
         wiring.audit,
         wiring.atlas,
+        wiring.sessions,
         watch=lambda job: (state for _, state in wiring.jobs.watch(me, job)), worker=lambda: lent,
     )  # fmt: skip
     with lent:

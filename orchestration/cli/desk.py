@@ -21,6 +21,7 @@ from contracts.explanation import ExplanationService
 from contracts.governance import GovernanceService
 from contracts.jobs import Job, JobService
 from contracts.model import ModelService
+from contracts.sessions import SessionService
 
 POLL_SECONDS = 0.5
 
@@ -39,6 +40,7 @@ class Desk:
     comparison: ComparisonService
     audit: AuditService
     atlas: AtlasService
+    sessions: SessionService
     watch: Callable[[str], Iterator[Job]]
     worker: Callable[[], AbstractContextManager[object]] = field(default=nullcontext)
 
@@ -101,6 +103,7 @@ def local_desk() -> Desk:
         comparison=wiring.comparison,
         audit=wiring.audit,
         atlas=wiring.atlas,
+        sessions=wiring.sessions,
         watch=watch,
         worker=lambda: lent,
     )
@@ -137,5 +140,6 @@ def remote_desk(server: str, token: str) -> Desk:
         comparison=remote(ComparisonService, client, credentials=credentials),
         audit=remote(AuditService, client, credentials=credentials),
         atlas=remote(AtlasService, client, credentials=credentials),
+        sessions=remote(SessionService, client, credentials=credentials),
         watch=watch,
     )

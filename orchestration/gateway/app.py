@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from orchestration.gateway import browser, events, generations, login, probes
+from orchestration.gateway import browser, events, generations, login, probes, session_events
 from orchestration.gateway.access import Gate, Require, is_loopback
 from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
@@ -21,6 +21,7 @@ from orchestration.gateway.metrics import Installation
 from orchestration.gateway.probes import Meters
 from orchestration.gateway.protocols import PROTOCOLS
 from orchestration.gateway.schema import as_document
+from orchestration.gateway.session_events import Looks
 from orchestration.gateway.shell import Shell
 from orchestration.gateway.wiring import GatewayWiring
 from services.kit.deadlines import Deadlines
@@ -65,11 +66,13 @@ def api_router(wiring: GatewayWiring) -> APIRouter:
         wiring.audit,
         wiring.atlas,
         wiring.jobs,
+        wiring.sessions,
     )
     for protocol, implementation in zip(PROTOCOLS, implementations, strict=True):
         router.include_router(expose(protocol, implementation, access=Require, max_body=wiring.settings.upload_limit))
     router.include_router(events.router)
     router.include_router(generations.router)
+    router.include_router(session_events.router)
     return router
 
 
@@ -94,6 +97,7 @@ def create_app(wiring: GatewayWiring, *, limits: RateLimits | None = None, strea
     app.state.meters = Meters()
     app.state.meters.registry.register(Installation(wiring))
     app.state.streams = streams or Streams()
+    app.state.looks = Looks(shared_seconds=app.state.streams.shared_seconds)
     app.state.gate = Gate(wiring.governance, limits or RateLimits())
     install_problems(app)
     app.include_router(api_router(wiring))

@@ -32,6 +32,7 @@ def render_documents() -> dict[str, str]:
             "audit",
             "atlas",
             "jobs",
+            "sessions",
             "xui",
         )
     )

@@ -29,6 +29,7 @@ router = APIRouter(tags=["jobs"])
 POLL_SECONDS = 0.5
 LONGEST_STREAM_SECONDS = 600.0
 MOST_STREAMS = 6
+SHARED_SECONDS = 0.1  # streams that look at one thing within this time share the look
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Streams:
     poll_seconds: float = POLL_SECONDS
     life_seconds: float = LONGEST_STREAM_SECONDS
     most: int = MOST_STREAMS
+    shared_seconds: float = SHARED_SECONDS
     open: Counter[str] = field(default_factory=Counter)
 
     def refuse_too_many(self, caller: Caller) -> None:
@@ -57,8 +59,9 @@ class Streams:
                 del self.open[caller.user]
 
     async def pause(self, job: str) -> None:
-        """Wait until it is worth looking at the job again."""
-        await asyncio.sleep(self.poll_seconds)
+        """Wait until it is worth looking at the job, or the session, again: all streams at once, to look together."""
+        period = self.poll_seconds
+        await asyncio.sleep(period - time.monotonic() % period if period > 0 else 0)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from services.kit.logging import logger
 UNITS_A_MINUTE = 30_000
 LOGINS_A_MINUTE = 5
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
-COSTS: dict[Right, int] = {Right.LOOK: 1, Right.SEARCH: 10, Right.SUBMIT: 100, Right.REGISTER: 100}
+COSTS: dict[Right, int] = {Right.LOOK: 1, Right.ANNOTATE: 5, Right.SEARCH: 10, Right.SUBMIT: 100, Right.REGISTER: 100}
 OTHER_COST = 10
 
 

@@ -11,6 +11,7 @@ from contracts.explanation import ExplanationService
 from contracts.governance import GovernanceService
 from contracts.jobs import JobService
 from contracts.model import ModelService
+from contracts.sessions import SessionService
 
 PROTOCOLS: tuple[type, ...] = (
     GovernanceService,
@@ -22,4 +23,5 @@ PROTOCOLS: tuple[type, ...] = (
     AuditService,
     AtlasService,
     JobService,
+    SessionService,
 )

@@ -51,7 +51,8 @@ class SharedStreams(Streams):
     """Open streams counted over all gateways, and woken by what workers announce."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(poll_seconds=FALLBACK_POLL_SECONDS)
+        # a look that began before it was told of a change may not have seen it: none is shared
+        super().__init__(poll_seconds=FALLBACK_POLL_SECONDS, shared_seconds=0.0)
         self._client = redis.Redis.from_url(url, socket_timeout=SOCKET_SECONDS, socket_connect_timeout=SOCKET_SECONDS)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None

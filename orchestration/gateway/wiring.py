@@ -15,6 +15,7 @@ from contracts.explanation import ExplanationService
 from contracts.jobs import JobService
 from contracts.model import ModelService
 from orchestration.governance.service import Governance
+from orchestration.sessions.service import Sessions
 from services.kit.db import Database
 from services.kit.settings import Settings
 
@@ -42,6 +43,8 @@ class GatewayWiring(Protocol):
     def atlas(self) -> AtlasService: ...
     @property
     def jobs(self) -> JobService: ...
+    @property
+    def sessions(self) -> Sessions: ...
     @property
     def governance(self) -> Governance: ...
     @property

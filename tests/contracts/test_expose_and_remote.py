@@ -32,6 +32,8 @@ from contracts import (
     language,
     model,
     sae,
+    session_events,
+    sessions,
     steering,
     training,
 )
@@ -52,6 +54,7 @@ PROTOCOLS = (
     atlas.AtlasService,
     governance.GovernanceService,
     jobs.JobService,
+    sessions.SessionService,
 )
 OPERATIONS = [(protocol, name) for protocol in PROTOCOLS for name in operations_of(protocol)]
 IDS = [f"{service_name(protocol)}.{name}" for protocol, name in OPERATIONS]
@@ -316,6 +319,31 @@ UNIT_HITS = atlas.UnitHits(
     latents=[atlas.UsedLatent(latent=3, text="x", cosine=0.5, weight=1.0)],
     units=[atlas.FoundUnit(unit=3, score=1 / 3)],
 )  # fmt: skip
+AS, NOTE = "as_0123456789abcdef", "n_0123456789abcdef"
+PINNED = session_events.Pinned(
+    snapshot="s_1", component=REF, dataset="d_1", lineage="l", state="ok", clarity=0.1 + 0.2, examples=[1]
+)
+STATE = sessions.SessionState(
+    seq=3, snapshot="s_1", pins=[sessions.Pin(seq=1, user="u", at=NOW, pinned=PINNED)], undone=[2],
+    notes=[sessions.Note(id=NOTE, seq=2, text="a\n½ — b", both=True, users=["u"], at=NOW)],
+    audits=[session_events.AuditSeen(audit=AUDIT_ID, snapshot="s_1", passed=False)],
+    places={"u": sessions.Visit(path="/s/small?q=a+cat", title="", at=NOW)},
+)  # fmt: skip
+ANALYSIS = sessions.AnalysisSession(
+    id=AS, name="n", access="edit", members=[sessions.Member(user="u", name="U", access="owner")], state=STATE,
+    parent=None, parent_seq=None, created_at=NOW, changed_at=NOW,
+)  # fmt: skip
+SUMMARY = sessions.SessionSummary(
+    id=AS, name="n", snapshot="s_1", owner="U", access="view", members=2, events=3, pins=1, notes=1, parent=AS,
+    created_at=NOW, changed_at=NOW,
+)  # fmt: skip
+SEARCHED = session_events.Search(query=explanation.SearchQuery(terms=[explanation.TextTerm(text="½")]), hits=[REF])
+HAPPENED = session_events.SessionEvent(session=AS, seq=3, user="u", by="U", at=NOW, action=SEARCHED, correlation="c")
+WRITE_NOTE = session_events.WriteNote(note=NOTE, text="½\n", base=2)
+SHARE_LINK = sessions.ShareLink(id="k_0123456789abcdef", access="view", created_by="U", created_at=NOW, expires_at=NOW)
+PRESENT = sessions.Present(
+    session=AS, viewers=[sessions.Viewer(user="u", name="U", access="view", path="/", title="½")]
+)
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "data.datasets": ({"limit": 7, "cursor": "c/+=&"}, Page(items=[DATASET], next="n")),
     "data.dataset": ({"dataset": "my photos"}, DATASET),
@@ -424,6 +452,27 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "atlas.alignment": ({"alignment": "align_1"}, CARRIED),
     "atlas.unit_labels": ({"alignment": "align_1", "layer": "a b%2e", "unit": 3}, UNIT_LABELS),
     "atlas.search_units": ({"alignment": "align_1", "query": UNIT_SEARCH}, UNIT_HITS),
+    "sessions.begin": ({"body": sessions.SessionRequest(name="n", snapshot="small"), "idempotency_key": "k"}, ANALYSIS),
+    "sessions.sessions": ({"limit": 3, "cursor": "c/+="}, Page(items=[SUMMARY], next="n")),
+    "sessions.join": ({"body": sessions.JoinRequest(link="secret")}, ANALYSIS),
+    "sessions.session": ({"session": AS}, ANALYSIS),
+    "sessions.state_at": ({"session": AS, "at": 3}, STATE),
+    "sessions.history": ({"session": AS, "order": "newest"}, Page(items=[HAPPENED])),
+    "sessions.act": (
+        {"session": AS, "body": session_events.EventDraft(action=WRITE_NOTE)}, HAPPENED
+    ),
+    "sessions.branch": ({"session": AS, "body": sessions.BranchRequest(name="mine", at=2)}, ANALYSIS),
+    "sessions.links": ({"session": AS}, Page(items=[SHARE_LINK])),
+    "sessions.share": (
+        {"session": AS, "body": sessions.LinkRequest(access="edit", days=3)},
+        sessions.NewShareLink(link=SHARE_LINK, secret="s", path="/sessions/join#s"),
+    ),
+    "sessions.revoke_link": (
+        {"session": AS, "link": "k_0123456789abcdef"}, sessions.LinkRevoked(id="k_0123456789abcdef")
+    ),
+    "sessions.remove_member": ({"session": AS, "member": "u b%2e"}, sessions.MemberRemoved(session=AS, user="u b%2e")),
+    "sessions.appear": ({"session": AS, "body": sessions.Place(path="/s/small?q=½")}, PRESENT),
+    "sessions.report": ({"session": AS, "format": "python"}, Binary(b"x", "text/x-python; charset=utf-8", "e")),
     "jobs.build_atlas": ({"body": ATLAS_REQUEST}, JOB),
     "jobs.align_atlas": ({"body": ALIGN_REQUEST}, JOB),
     "jobs.train_sae": ({"body": SAE_REQUEST}, JOB),

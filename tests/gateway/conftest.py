@@ -23,8 +23,10 @@ from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
 from orchestration.governance.service import Governance
 from orchestration.migrate import upgrade
+from orchestration.sessions.service import Sessions
 from services.kit.db import Database
 from services.kit.settings import Settings
+from services.kit.tokens import load_token_key
 
 BASE = "http://127.0.0.1:8000"
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -111,6 +113,12 @@ class World:
     audit: Any = field(default_factory=Nothing)
     jobs: Any = field(default_factory=OneJob)
     xui: Any = None
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(
+            self.database, load_token_key(None, self.settings.home), explanation=self.explanation, audit=self.audit,
+            data=self.data,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

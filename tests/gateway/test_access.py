@@ -39,7 +39,9 @@ def test_every_route_says_who_may_call_it(app):
 
 def test_there_are_as_many_decided_routes_as_the_contracts_declare(app):
     declared = sum(len(operations_of(protocol)) for protocol in PROTOCOLS)
-    assert len(decided_routes(app)) == declared + 4  # session, logout, events of jobs and of generations
+    assert (
+        len(decided_routes(app)) == declared + 5
+    )  # session, logout, events of jobs, of generations and of analysis sessions
 
 
 def test_nobody_gets_in_without_logging_in(app, anonymous):

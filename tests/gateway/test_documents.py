@@ -11,7 +11,19 @@ from orchestration.gateway.documents import FOLDER, main, render_documents
 from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import service_name
 
-NAMES = ("gateway", "data", "model", "explanation", "alignment", "comparison", "audit", "atlas", "jobs", "governance")
+NAMES = (
+    "gateway",
+    "data",
+    "model",
+    "explanation",
+    "alignment",
+    "comparison",
+    "audit",
+    "atlas",
+    "jobs",
+    "governance",
+    "sessions",
+)
 RENDERED = render_documents()
 
 
@@ -44,7 +56,7 @@ def test_every_operation_names_its_right_and_its_refusals():
     declared = {f"{service_name(protocol)}_{name}" for protocol in PROTOCOLS for name in operations_of(protocol)}
     assert declared <= operations.keys()
     assert operations.keys() - declared == {
-        "jobs_events", "login_log_in", "login_log_out", "login_session", "model_generation_events",
+        "jobs_events", "login_log_in", "login_log_out", "login_session", "model_generation_events", "sessions_events",
     }  # fmt: skip
     undecided = {name for name, operation in operations.items() if "x-right" not in operation}
     assert undecided == {"login_log_in"}

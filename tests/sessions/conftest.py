@@ -1,0 +1,122 @@
+"""Analysis sessions on real databases, with real governance and a planted snapshot of two components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from contracts import explanation, model
+from contracts.base import Binary, Caller, WorkspaceId
+from contracts.data import DatasetRef
+from contracts.errors import UnknownComponent, UnknownSnapshot
+from contracts.governance import ROLES, Role
+from contracts.sessions import SessionRequest
+from orchestration.governance.service import Governance
+from orchestration.migrate import upgrade
+from orchestration.sessions.service import Sessions
+from services.kit.db import Database
+from services.kit.settings import Settings
+from services.kit.tokens import load_token_key
+from tests.gateway.conftest import START, Clock
+
+SHA = "a" * 64
+PREPROCESSING = model.Preprocessing(resize=4, crop=4, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+MODEL = model.ModelRef(
+    id="m_1", name="net", architecture="timm:x", weights_sha256=SHA, preprocessing=PREPROCESSING,
+    preprocess_sha256=SHA, model_sha256=SHA, config={},
+)  # fmt: skip
+
+
+def snapshot_called(name: str) -> explanation.Snapshot:
+    return explanation.Snapshot(
+        id=f"s_{name}", name=name, model=MODEL, lineage=f"lineage-of-{name}", created_at=START, layers=[],
+        dataset=DatasetRef(id="d_1", name="photos", content_sha256=SHA, order_sha256=SHA, n=3),
+        encoder=explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note=""),
+        request=explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"]),
+        index=explanation.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={}),
+    )  # fmt: skip
+
+
+class PlantedExplanation:
+    """Two snapshots of a layer with eight components, visible in the workspace `default` only."""
+
+    def snapshot(self, caller: Caller, snapshot: str) -> explanation.Snapshot:
+        name = snapshot.removeprefix("s_")
+        if name not in {"one", "two"} or caller.workspace != "default":
+            raise UnknownSnapshot(f"no snapshot `{snapshot}`", field="snapshot")
+        return snapshot_called(name)
+
+    def component(self, caller: Caller, snapshot: str, layer: str, index: int, sign: int = 1):
+        if layer != "blocks.1" or index >= 8:
+            raise UnknownComponent("no such component", field="index")
+        component = explanation.Component(
+            ref=explanation.ComponentRef(model="m_1", layer=layer, index=index, sign=sign), state="ok", n_valid=3,
+            n_groups=None, clarity=0.5, clarity_z=None, polysemanticity=None, polysemanticity_z=None, redundancy=None,
+            maximum=1.0, mean=0.1, minimum=0.0,
+        )  # fmt: skip
+        examples = [explanation.Example(sample=sample, label=None, activation=1.0) for sample in range(2)]
+        return explanation.ComponentDetail(
+            snapshot=snapshot, lineage=f"lineage-of-{index}", component=component, examples=examples, lowest=[],
+            histogram=explanation.Histogram(edges=[0.0, 1.0], counts=[3]), prototypes=[], nearest=[],
+        )  # fmt: skip
+
+
+class PlantedData:
+    """Thumbnails of a dataset from which the second picture has gone."""
+
+    def thumbnail(self, caller: Caller, dataset: str, index: int) -> Binary:
+        if index == 1:
+            raise UnknownSnapshot("gone")
+        return Binary(b"RIFF", "image/webp", "t")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path) -> Iterator[Database]:
+    url = (
+        f"sqlite:///{tmp_path}/db.sqlite"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgresql").new_database()
+    )
+    upgrade(url)
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(database, tmp_path, clock) -> Sessions:
+    audit = SimpleNamespace(audit=lambda caller, audit: SimpleNamespace(id=audit, snapshot="s_one", passed=False))
+    return Sessions(
+        database, load_token_key(None, tmp_path), explanation=PlantedExplanation(), audit=audit, data=PlantedData(),
+        clock=clock,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def person(database, tmp_path) -> Callable[..., Caller]:
+    """Return a function that makes a user: `person("bob", Role.VIEWER, workspace="other")`."""
+    governance = Governance(database, Settings(home=tmp_path))
+
+    def make(name: str, role: Role = Role.ANALYST, workspace: str = "default") -> Caller:
+        user = governance.add_member(name, role, workspace)
+        return Caller(user=user, workspace=WorkspaceId(workspace), rights=ROLES[role])
+
+    return make
+
+
+@pytest.fixture
+def alice(person) -> Caller:
+    return person("alice")
+
+
+@pytest.fixture
+def session(sessions, alice) -> str:
+    """An analysis session of Alice's on the snapshot `one`."""
+    return sessions.begin(alice, SessionRequest(name="stripes", snapshot="one")).id
