@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -19,6 +20,40 @@ LOGINS_A_MINUTE = 5
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 COSTS: dict[Right, int] = {Right.LOOK: 1, Right.ANNOTATE: 5, Right.SEARCH: 10, Right.SUBMIT: 100, Right.REGISTER: 100}
 OTHER_COST = 10
+TAB_SHARE = 100  # of the limit that one gateway may owe
+TAB_SECONDS = 1.0
+
+
+class Tab:
+    """Costs that are counted later in one go: asking Redis for every thumbnail cost more than the thumbnail.
+
+    Parameters
+    ----------
+    most : units that may wait for a key; 0 counts everything at once.
+    """
+
+    def __init__(self, most: int, *, seconds: float = TAB_SECONDS) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, ...], tuple[int, float]] = {}
+
+    def add(self, key: tuple[str, ...], cost: int) -> int:
+        """Add a cost; return what is to be counted now, 0 while it may wait."""
+        now = time.monotonic()
+        with self._lock:
+            waiting, since = self._waiting.get(key, (0, now - self._seconds))  # the first of a key is counted at once
+            waiting += cost
+            if waiting > self._most or now - since >= self._seconds:
+                self._waiting[key] = (0, now)
+                return waiting
+            self._waiting[key] = (waiting, since)
+            return 0
+
+    def forget(self, key: tuple[str, ...]) -> None:
+        """Count the next cost of a key at once: who was refused gets nothing on tab."""
+        with self._lock:
+            self._waiting.pop(key, None)
 
 
 class RateLimits:
@@ -36,13 +71,15 @@ class RateLimits:
             shared = storage_from_string(url, wrap_exceptions=True, key_prefix="xsys.limits", **TIMEOUTS)
             self._limiter = SlidingWindowCounterRateLimiter(shared)
         self._units = RateLimitItemPerMinute(units)
+        self._tab = Tab(0 if url is None else units // TAB_SHARE)
         self._logins = RateLimitItemPerMinute(logins)
 
     def charge(self, caller: Caller, right: Right) -> None:
         """Charge one request. Raises `TooManyRequests` with `retry_after` seconds."""
-        cost = COSTS.get(right, OTHER_COST)
         key = ("user", caller.workspace, caller.user)
-        if not self._ask("hit", self._units, *key, cost=cost):
+        cost = self._tab.add(key, COSTS.get(right, OTHER_COST))
+        if cost and not self._ask("hit", self._units, *key, cost=cost):
+            self._tab.forget(key)
             raise self._refusal(self._units, key, "requests of this user")
 
     def refuse_guesser(self, address: str) -> None:

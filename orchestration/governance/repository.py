@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, select, update
 
-from contracts.base import Caller
+from contracts.base import Caller, Right
 from contracts.governance import Role
 from orchestration.governance.rows import (
     AccessTokenRow,
@@ -17,7 +17,7 @@ from orchestration.governance.rows import (
     UserRow,
     WorkspaceRow,
 )
-from services.kit.db import ReadSession, WriteSession
+from services.kit.db import Database, ReadSession, WriteSession
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class Member:
     name: str
     workspace: str
     role: Role
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a request came in: with a login session or an access token that is on record. A token limits the rights."""
+
+    member: Member
+    expires_at: datetime
+    last_used_at: datetime | None
+    rights: frozenset[Right] | None = None
 
 
 def member(db: ReadSession, workspace: str, user: str) -> Member | None:
@@ -62,9 +72,21 @@ def forget_ended(db: WriteSession, now: datetime) -> None:
     db.execute(delete(LoginSessionRow).where(LoginSessionRow.expires_at <= now))
 
 
-def login_session(db: ReadSession, digest: str) -> LoginSessionRow | None:
-    """Find a login session by the digest of its secret."""
-    return db.get(LoginSessionRow, digest)
+def entry_by_login(database: Database, digest: str) -> Entry | None:
+    """Find a login session by the digest of its secret; None if unknown, or its user is no member or disabled."""
+    row = LoginSessionRow
+    found = database.glance(
+        select(
+            row.workspace, row.user.label("user"), row.expires_at, row.last_used_at, UserRow.name, MembershipRow.role
+        )
+        .join(UserRow, and_(UserRow.id == row.user, UserRow.disabled_at.is_(None)))
+        .join(MembershipRow, and_(MembershipRow.user == row.user, MembershipRow.workspace == row.workspace))
+        .where(row.digest == digest)
+    )
+    if found is None:
+        return None
+    member = Member(found.user, found.name, found.workspace, Role(found.role))
+    return Entry(member, expires_at=found.expires_at, last_used_at=found.last_used_at)
 
 
 def touch_login_session(db: WriteSession, digest: str, now: datetime) -> None:
@@ -83,9 +105,30 @@ def disable_user(db: WriteSession, user: str, now: datetime) -> None:
     db.execute(delete(LoginSessionRow).where(LoginSessionRow.user == user))
 
 
-def token_by_digest(db: ReadSession, digest: str) -> AccessTokenRow | None:
-    """Find an access token by the digest of its secret."""
-    return db.scalars(select(AccessTokenRow).where(AccessTokenRow.digest == digest)).one_or_none()
+def entry_by_token(database: Database, digest: str) -> Entry | None:
+    """Find an access token by its secret's digest; None if unknown or revoked, or its user no member or disabled."""
+    row = AccessTokenRow
+    found = database.glance(
+        select(
+            row.workspace,
+            row.user.label("user"),
+            row.rights,
+            row.expires_at,
+            row.last_used_at,
+            UserRow.name,
+            MembershipRow.role,
+        )
+        .join(UserRow, and_(UserRow.id == row.user, UserRow.disabled_at.is_(None)))
+        .join(MembershipRow, and_(MembershipRow.user == row.user, MembershipRow.workspace == row.workspace))
+        .where(row.digest == digest, row.revoked_at.is_(None))
+    )
+    if found is None:
+        return None
+    member, rights = (
+        Member(found.user, found.name, found.workspace, Role(found.role)),
+        frozenset(map(Right, found.rights)),
+    )
+    return Entry(member, expires_at=found.expires_at, last_used_at=found.last_used_at, rights=rights)
 
 
 def touch_token(db: WriteSession, digest: str, now: datetime) -> None:

@@ -186,15 +186,15 @@ class Governance:
         if not is_token(secret, SESSION):
             raise ended
         now, digest = self._clock(), self._key.digest(secret, SESSION)
-        with self._database.reading() as db:
-            row = repository.login_session(db, digest)
-            found = None if row is None else repository.member(db, row.workspace, row.user)
-        if row is None or found is None or row.expires_at <= now or row.last_used_at + IDLE_LIFE <= now:
+        found = repository.entry_by_login(self._database, digest)
+        if found is None or found.last_used_at is None or found.expires_at <= now:
             raise ended
-        if row.last_used_at + TOUCH_EVERY <= now:
+        if found.last_used_at + IDLE_LIFE <= now:
+            raise ended
+        if found.last_used_at + TOUCH_EVERY <= now:
             with self._database.writing() as db:
                 repository.touch_login_session(db, digest, now)
-        return self._login(secret, _caller(found, ROLES[found.role]), row.expires_at)
+        return self._login(secret, _caller(found.member, ROLES[found.member.role]), found.expires_at)
 
     def caller_of_token(self, secret: str) -> Caller:
         """Return whom an access token stands for, with the token's rights as far as the role still has them."""
@@ -202,15 +202,13 @@ class Governance:
         if not is_token(secret, TOKEN):
             raise refused
         now, digest = self._clock(), self._key.digest(secret, TOKEN)
-        with self._database.reading() as db:
-            row = repository.token_by_digest(db, digest)
-            found = None if row is None else repository.member(db, row.workspace, row.user)
-        if row is None or found is None or row.revoked_at is not None or row.expires_at <= now:
+        found = repository.entry_by_token(self._database, digest)
+        if found is None or found.rights is None or found.expires_at <= now:
             raise refused
-        if row.last_used_at is None or row.last_used_at + TOUCH_EVERY <= now:
+        if found.last_used_at is None or found.last_used_at + TOUCH_EVERY <= now:
             with self._database.writing() as db:
                 repository.touch_token(db, digest, now)
-        return _caller(found, ROLES[found.role] & {Right(right) for right in row.rights})
+        return _caller(found.member, ROLES[found.member.role] & found.rights)
 
     def csrf_matches(self, session: LoginSession, given: str) -> bool:
         """Whether the CSRF token belongs to this login session."""

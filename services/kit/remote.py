@@ -88,18 +88,31 @@ def _method(shape: Shape, link: _Link) -> Callable[..., Any]:
     signature = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *shape.parameters])
     answer = None if shape.answer in (Binary, Arrays) else TypeAdapter(shape.answer)
 
-    def ask(*given: Any, **named: Any) -> Any:
-        bound = signature.bind(*given, **named)
-        bound.apply_defaults()
-        values = {name: value for name, value in bound.arguments.items() if name != "self"}
+    def send(values: dict[str, Any]) -> httpx.Response:
         repeatable = shape.operation.idempotent or values.get("idempotency_key") is not None
         about = {"http.request.method": shape.operation.verb, "url.template": shape.operation.path}
         with span(f"{link.name or 'remote'} {shape.name}", kind="client", attributes=about) as attributes:
             request = _request(shape, link, values)
             response = _send(link, request, link.retries if repeatable else 0)
             attributes["http.response.status_code"] = response.status_code
-        return _read(shape, answer, response)
+        return response
 
+    def ask(*given: Any, **named: Any) -> Any:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        return _read(shape, answer, send({name: value for name, value in bound.arguments.items() if name != "self"}))
+
+    def relay(**values: Any) -> bytes:
+        """Ask for somebody who passes the answer on: its JSON, which the service made by this contract."""
+        response = send(values)
+        if response.status_code >= 400:
+            raise _refusal(response)
+        if response.headers.get("content-type") != "application/json":
+            raise Unavailable(f"{shape.name}: the answer is not what the contract says; versions differ?")
+        return response.content
+
+    if answer is not None:
+        ask.relay = relay  # type: ignore[attr-defined]
     ask.__name__ = ask.__qualname__ = shape.name
     ask.__doc__ = shape.summary
     return ask

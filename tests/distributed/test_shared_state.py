@@ -105,3 +105,20 @@ def test_an_announcement_to_a_redis_that_is_gone_costs_a_moment_once():
         for _ in range(50):
             announcer(frozenset({"j_1"}))
         assert time.monotonic() - began < 5
+
+
+def test_what_a_gateway_owes_is_small_and_a_refused_user_gets_nothing_on_tab(url):
+    here, there = (RateLimits(units=1000, url=url) for _ in range(2))  # ten units on tab each
+    for _ in range(1000 + 2 * 10):
+        try:
+            here.charge(ME, Right.LOOK)
+            there.charge(ME, Right.LOOK)
+        except TooManyRequests:
+            break
+    for limits in (here, there):
+        with pytest.raises(TooManyRequests):
+            for _ in range(11):
+                limits.charge(ME, Right.LOOK)
+        for _ in range(5):
+            with pytest.raises(TooManyRequests):
+                limits.charge(ME, Right.LOOK)
