@@ -30,7 +30,6 @@ from orchestration.jobs.supervisor import Supervisor
 from services.kit.settings import Settings
 
 NAME, ARCHITECTURE = "lite0", "timm:tf_efficientnet_lite0"
-SHARD, WARM_SHARD = 24, 12
 SECONDS = 3.0
 
 
@@ -49,7 +48,7 @@ def ended(jobs, me, job: Job) -> Job:  # type: ignore[no-untyped-def]
     return state
 
 
-def snapshot_rate(settings: Settings, *, workers: int, crops: int) -> float:
+def snapshot_rate(settings: Settings, *, workers: int, crops: int, shard: int) -> float:
     """Pictures a second through all stages of a snapshot, by the job's own clock, with workers that are warm."""
     wiring = build(settings)
     me = wiring.governance.operator()
@@ -57,10 +56,10 @@ def snapshot_rate(settings: Settings, *, workers: int, crops: int) -> float:
         for number in range(workers):
             stack.enter_context(Supervisor(settings, reaps=number == 0))
         ended(wiring.jobs, me, wiring.jobs.register_model(me, ModelRegistration(name=NAME, architecture=ARCHITECTURE)))
-        for dataset, size, shard in (("warm", 8 * WARM_SHARD, WARM_SHARD), ("demo", crops, SHARD)):
+        for dataset, size, part in (("warm", 4 * shard, shard // 2), ("demo", crops, shard)):
             source = DemoSource(crops=size, seed=size)
             ended(wiring.jobs, me, wiring.jobs.register_dataset(me, DatasetRegistration(name=dataset, source=source)))
-            request = SnapshotRequest(model=NAME, dataset=dataset, layers=["conv_head"], name=dataset, shard=shard)
+            request = SnapshotRequest(model=NAME, dataset=dataset, layers=["conv_head"], name=dataset, shard=part)
             job = ended(wiring.jobs, me, wiring.jobs.build_snapshot(me, request))
     wiring.close()
     if job.started_at is None or job.ended_at is None:
@@ -113,7 +112,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer pictures and parts, one repetition")
     parser.add_argument("--full", action="store_true", help="the default")
     chosen = parser.parse_args()
-    crops, parts, repeats = (192, 100, 1) if chosen.quick else (960, 1000, 3)
+    crops, shard, parts, repeats = (32, 4, 100, 1) if chosen.quick else (960, 24, 1000, 3)
     binaries = postgresql_binaries()
     if binaries is None:
         raise SystemExit("PostgreSQL is not installed (Debian: apt-get install postgresql)")
@@ -126,7 +125,7 @@ def main() -> int:
             for workers in rates:
                 place = Path(folder) / f"{repeat}-{workers}"
                 rates[workers].append(
-                    snapshot_rate(settings_in(place, postgresql, redis), workers=workers, crops=crops)
+                    snapshot_rate(settings_in(place, postgresql, redis), workers=workers, crops=crops, shard=shard)
                 )
         one, two = (sorted(rates[workers])[repeats // 2] for workers in (1, 2))
         most = ceiling()

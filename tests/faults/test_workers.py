@@ -3,8 +3,10 @@
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from sqlalchemy import select
@@ -34,6 +36,20 @@ def blobs_of(wiring):
 
 def ended(wiring, job):
     return lambda: wiring.core.job(ME, job).ended_at is not None
+
+
+def stop_outside_of_a_transaction(pid, wiring):
+    """Stop a process that does not hold SQLite's only write lock: nobody could rescue anything from that one."""
+    for _ in range(50):
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(wiring.settings.home / "xsys.sqlite", timeout=0.5)) as db:
+                db.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.02)
+    raise AssertionError("the worker holds the lock whenever it is stopped")
 
 
 def test_a_worker_killed_three_times_loses_nothing_and_redoes_no_finished_part(wiring, settings, tmp_path):
@@ -83,7 +99,7 @@ def test_a_stopped_workers_part_is_rescued_and_its_late_result_discarded(wiring,
     try:
         job = wiring.core.submit(ME, hash_plan(log, parts=1, steps=30), body_hash="a")
         until(lambda: marks(log))
-        os.kill(sleeper.pid, signal.SIGSTOP)
+        stop_outside_of_a_transaction(sleeper.pid, wiring)
         rescuer = worker(settings)
         reaper.start()
         until(ended(wiring, job.id))
