@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from contracts.atlas_reading import (
+    Agreement,
+    DirectionQuery,
+    SteeringDirection,
+    TextQuery,
+    TierName,
+    TokenReading,
+    UsedLatent,
+)
 from contracts.base import (
     Binary,
     Caller,
@@ -20,13 +29,23 @@ from contracts.base import (
     Sha256,
     operation,
 )
-from contracts.errors import CorruptArtifact, InsufficientEvidence, NoTextSide, NotFound, UnknownLayer, XsysError
+from contracts.captures import Capture, CaptureId, NotOfText, TextPool, UnknownCapture
+from contracts.errors import (
+    CorruptArtifact,
+    InsufficientEvidence,
+    NoTextSide,
+    NotFound,
+    UnknownLayer,
+    UnknownModel,
+    XsysError,
+)
+from contracts.language import NoTokens, PromptTooLong
 from contracts.model import LayerName
 from contracts.sae import Latent, Sae, SaeId, SaeLatent, UnknownLatent, UnknownSae
+from contracts.steering import DegenerateDirection
 
 AtlasId = Annotated[str, Field(min_length=1, max_length=80, description="id (`atlas_...`) or name of an atlas")]
 AlignmentId = Annotated[str, Field(min_length=1, max_length=80, description="id (`align_...`) or name")]
-TierName = Literal["verified", "weak", "untrusted", "insufficient_evidence"]
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -83,11 +102,15 @@ class NoSecondMoment(XsysError):
 
 # --- atlases and alignments -----------------------------------------------------------------------
 class AtlasRequest(Contract):
-    """Name the latents of an autoencoder by the nearest names of a list, and judge each name on other samples."""
+    """Name the latents of an autoencoder, and judge each name on other samples.
+
+    Pictures: the nearest names of a list. Text: rules on tokens, contrast terms, output terms and the nearest names,
+    of which the best on validation documents is kept; `words` are the corpus's own words. Default: imagenet-1k, words.
+    """
 
     sae: SaeId
     name: Name | None = None
-    vocabulary: Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "list"] = "imagenet-1k"
+    vocabulary: Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "words", "list"] | None = None
     names: Annotated[list[str], Field(max_length=200_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -102,13 +125,15 @@ class Atlas(Contract):
     id: str
     name: str
     sae: str
-    snapshot: str
+    snapshot: str | None
+    capture: str | None = None
     model: str
     layer: LayerName
     dataset: str
     encoder: str
     latents: int
     vocabulary_sha256: Sha256
+    methods: dict[str, int] = Field(default={}, description="labels by how they were made; of text only")
     tiers: dict[str, int]
     auroc: FiniteFloat | None = Field(description="median over judged labels")
     shuffled: FiniteFloat | None = Field(description="mean of the same labels given to other latents")
@@ -128,13 +153,22 @@ class AtlasLabel(Contract):
     high: FiniteFloat | None
     precision: FiniteFloat | None
     tier: TierName
+    method: str | None = None
+    density: FiniteFloat | None = None
 
 
 class AlignmentRequest(Contract):
-    """Carry an atlas over to another snapshot of the same dataset. Each sample is a window that both models saw."""
+    """Carry an atlas over to another model that saw the same samples: a snapshot, or a capture of a language model.
+
+    `pools` of a capture: the pool of the subject's tokens is chosen together with the translator, on validation.
+    """
 
     atlas: Annotated[str, Field(min_length=1, max_length=80, description="id or name of an atlas")]
-    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id or name of the subject's snapshot")]
+    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id or name of the subject's snapshot")] | (
+        None
+    ) = None
+    capture: CaptureId | None = None
+    pools: Annotated[list[TextPool], Field(min_length=1, max_length=5)] | None = None
     layers: Annotated[list[LayerName], Field(min_length=1, max_length=64)] | None = None
     translators: Annotated[
         list[Literal["cov", "corr", "ridge", "ridge_z", "op", "op_ctr", "op_z", "lens"]],
@@ -142,6 +176,13 @@ class AlignmentRequest(Contract):
     ] = ["cov", "ridge_z", "op", "lens"]
     name: Name | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def one_subject(self) -> Self:
+        """Refuse both and neither."""
+        if (self.snapshot is None) == (self.capture is None):
+            raise ValueError("give either snapshot or capture")
+        return self
 
 
 class TransferFigures(Contract):
@@ -157,13 +198,32 @@ class TranslatorFigures(Contract):
     translator: str
     validation: FiniteFloat
     test: TransferFigures
+    pool: TextPool | None = None
+
+
+class ScalingPoint(Contract):
+    """The chosen translator fitted on the first `windows` training windows, judged on all test windows."""
+
+    windows: int
+    auroc: FiniteFloat
+    ap: FiniteFloat
+
+
+class Retrieval(Contract):
+    """Units found again by their own codes on other windows: mean reciprocal rank, mean percentile, and chance."""
+
+    mrr: FiniteFloat
+    mpp: FiniteFloat
+    chance_mrr: FiniteFloat
+    units: int
 
 
 class LayerTransfer(Contract):
     """A subject layer. `state` is `insufficient_evidence` where no latent has 20 training and 10 test positives.
 
     `shuffled` refits the chosen translator on permuted pairs: .50 is what it must reach. `base` is the AP of chance.
-    `tiers` counts latents by the lower bound of their AUROC over documents.
+    `tiers` counts latents by the lower bound of their AUROC over documents. Text only: `lexical` predicts from the bag
+    of the subject's tokens alone and `length` from their number, which the transfer has to beat.
     """
 
     layer: LayerName
@@ -175,6 +235,11 @@ class LayerTransfer(Contract):
     base: FiniteFloat | None
     tiers: dict[str, int]
     samples: dict[str, int]
+    pool: TextPool | None = None
+    lexical: TransferFigures | None = None
+    length: TransferFigures | None = None
+    curve: list[ScalingPoint] = []
+    retrieval: Retrieval | None = None
 
 
 class AtlasAlignment(Contract):
@@ -183,7 +248,8 @@ class AtlasAlignment(Contract):
     id: str
     name: str
     atlas: str
-    snapshot: str
+    snapshot: str | None
+    capture: str | None = None
     model: str
     layers: list[LayerTransfer]
     request: AlignmentRequest
@@ -222,15 +288,6 @@ class UnitSearch(Contract):
     latents: Annotated[int, Field(ge=1, le=64)] = 8
 
 
-class UsedLatent(Contract):
-    """A latent whose label matched."""
-
-    latent: int
-    text: str
-    cosine: FiniteFloat
-    weight: FiniteFloat
-
-
 class FoundUnit(Contract):
     """A unit with its score."""
 
@@ -248,8 +305,26 @@ class UnitHits(Contract):
 
 
 # --- what may be asked --------------------------------------------------------------------------
+READING_REFUSALS: tuple[type[XsysError], ...] = (
+    NotOfText, UnknownModel, UnknownLayer, UnknownLatent, PromptTooLong, NoTokens, CorruptArtifact,
+)  # fmt: skip
+DIRECTION_REFUSALS: tuple[type[XsysError], ...] = (
+    UnknownLayer, UnknownLatent, NoMatchingConcept, DegenerateDirection, NoTextSide, CorruptArtifact,
+)  # fmt: skip
+
+
 class AtlasService(Protocol):
     """What may be asked about sparse autoencoders, atlases and alignments. Router and client come from this class."""
+
+    @operation("GET", "/captures", right=Right.LOOK)
+    def captures(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Capture]:
+        """List the captures of language models, newest first."""
+        ...
+
+    @operation("GET", "/captures/{capture}", right=Right.LOOK, refuses=(UnknownCapture,))
+    def capture(self, caller: Caller, capture: CaptureId) -> Capture:
+        """Show one capture with its layers."""
+        ...
 
     @operation("GET", "/saes", right=Right.LOOK)
     def saes(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Sae]:
@@ -317,4 +392,45 @@ class AtlasService(Protocol):
     )
     def search_units(self, caller: Caller, alignment: AlignmentId, query: UnitSearch) -> UnitHits:
         """Find units of the subject by a text, through the trusted labels of the atlas."""
+        ...
+
+    @operation(
+        "POST", "/atlases/{atlas}/read", right=Right.SEARCH, refuses=(UnknownAtlas, *READING_REFUSALS), idempotent=True
+    )
+    def read_text(self, caller: Caller, atlas: AtlasId, query: TextQuery) -> TokenReading:
+        """Read a text token by token: which labelled latents of the atlas's own model are active where."""
+        ...
+
+    @operation(
+        "POST", "/atlases/{atlas}/direction", right=Right.SEARCH, refuses=(UnknownAtlas, *DIRECTION_REFUSALS),
+        idempotent=True,
+    )  # fmt: skip
+    def atlas_direction(self, caller: Caller, atlas: AtlasId, query: DirectionQuery) -> SteeringDirection:
+        """Make a steering direction in the atlas's own model from decoder rows."""
+        ...
+
+    @operation(
+        "POST", "/alignments/{alignment}/localise", right=Right.SEARCH,
+        refuses=(UnknownAlignment, InsufficientEvidence, *READING_REFUSALS), idempotent=True,
+    )  # fmt: skip
+    def localise(self, caller: Caller, alignment: AlignmentId, query: TextQuery) -> TokenReading:
+        """Read a text token by token in the subject: which carried labels its activations have where."""
+        ...
+
+    @operation(
+        "POST", "/alignments/{alignment}/direction", right=Right.SEARCH,
+        refuses=(UnknownAlignment, InsufficientEvidence, *DIRECTION_REFUSALS), idempotent=True,
+    )  # fmt: skip
+    def alignment_direction(self, caller: Caller, alignment: AlignmentId, query: DirectionQuery) -> SteeringDirection:
+        """Make a steering direction in the subject from latents of the atlas."""
+        ...
+
+    @operation(
+        "GET", "/alignments/{alignment}/agreement/{other}", right=Right.LOOK,
+        refuses=(UnknownAlignment, UnknownLayer, AtlasMismatch, InsufficientEvidence, CorruptArtifact),
+    )  # fmt: skip
+    def agreement(
+        self, caller: Caller, alignment: AlignmentId, other: AlignmentId, layer: LayerName | None = None
+    ) -> Agreement:
+        """Compare what two atlases say about the units of one subject."""
         ...

@@ -12,7 +12,8 @@ from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest, UnknownAtlas, WindowMismatch
 from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
-from contracts.corpora import CorpusTooLarge, HoldsText
+from contracts.captures import CaptureRequest, CorpusTooSmall, UnknownCapture
+from contracts.corpora import CorpusTooLarge, HoldsPictures, HoldsText
 from contracts.data import DatasetRegistration
 from contracts.errors import (
     BadTemplate,
@@ -39,7 +40,7 @@ from contracts.errors import (
 )
 from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.labels import LabelRequest
-from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsText
+from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsPictures, ReadsText
 from contracts.model import ModelRegistration
 from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownSae
 from contracts.training import Curve, TrainingRequest
@@ -242,19 +243,41 @@ class JobService(Protocol):
 
     @operation(
         "POST",
+        "/captures",
+        right=Right.SUBMIT,
+        refuses=(
+            IdempotencyConflict, UnknownModel, UnknownDataset, UnknownLayer, ReadsPictures, HoldsPictures,
+            CorpusTooSmall,
+        ),
+    )  # fmt: skip
+    def capture_text(self, caller: Caller, body: CaptureRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Keep a language model's activations over a corpus; the job's result is the capture's id."""
+        ...
+
+    @operation(
+        "POST",
         "/saes",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownSnapshot, UnknownLayer, TooManyActive, TooFewRows),
+        refuses=(IdempotencyConflict, UnknownSnapshot, UnknownCapture, UnknownLayer, TooManyActive, TooFewRows),
     )
     def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
-        """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
+        """Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id."""
         ...
 
     @operation(
         "POST",
         "/atlases",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownSae, UnknownSnapshot, NoTextSide, EmptyVocabulary, LabelTooLong),
+        refuses=(
+            IdempotencyConflict,
+            UnknownSae,
+            UnknownSnapshot,
+            UnknownCapture,
+            NoTextSide,
+            EmptyVocabulary,
+            LabelTooLong,
+            HoldsText,
+        ),
         max_body=64 << 20,
     )
     def build_atlas(self, caller: Caller, body: AtlasRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
@@ -265,7 +288,7 @@ class JobService(Protocol):
         "POST",
         "/alignments",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownAtlas, UnknownSnapshot, UnknownLayer, WindowMismatch),
+        refuses=(IdempotencyConflict, UnknownAtlas, UnknownSnapshot, UnknownCapture, UnknownLayer, WindowMismatch),
     )
     def align_atlas(self, caller: Caller, body: AlignmentRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures."""

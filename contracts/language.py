@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contracts.base import Contract, FiniteFloat
+from contracts.base import Contract, FiniteFloat, LayerName
 from contracts.errors import NotFound, TooManyRequests, UnknownLayer, XsysError
 from contracts.steering import PLAN_REFUSALS, Intervention
 
@@ -80,6 +80,13 @@ class GenerationOverBudget(XsysError):
 
 class UnknownGeneration(NotFound):
     remedy = "It has ended and was forgotten, or it was closed; open another one."
+
+
+class TokenQuery(Contract):
+    """A text whose activations in one layer are wanted, token by token."""
+
+    text: Annotated[str, Field(min_length=1, max_length=20_000)]
+    layer: LayerName
 
 
 class GenerationRequest(Contract):

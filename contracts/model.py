@@ -41,6 +41,10 @@ from contracts.language import (
     GenerationId,
     GenerationRequest,
     GenerationState,
+    NoTokens,
+    PromptTooLong,
+    ReadsPictures,
+    TokenQuery,
     UnknownGeneration,
 )
 from contracts.steering import PLAN_REFUSALS, SteeringPreview, SteeringRequest
@@ -211,6 +215,14 @@ class ModelService(Protocol):
     )  # fmt: skip
     def component_crops(self, caller: Caller, model: ModelId, query: CropRequest) -> ComponentCrops:
         """Cut samples to what a component saw, by its own activation map: boxes in the original pictures, and heat."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/token-activations", right=Right.SEARCH,
+        refuses=(UnknownModel, UnknownLayer, ReadsPictures, PromptTooLong, NoTokens), idempotent=True,
+    )  # fmt: skip
+    def token_activations(self, caller: Caller, model: ModelId, query: TokenQuery) -> Arrays:
+        """Deliver a layer's activations on a text: `values` [K, d], `spans` [K, 2] characters, `ids`, `kept` [K]."""
         ...
 
     @operation(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.base import Contract, FiniteFloat, Name
+from contracts.captures import CaptureId
 from contracts.errors import NotFound, XsysError
 from contracts.model import LayerName
 
@@ -50,13 +51,17 @@ class TooManyActive(XsysError):
 
 # --- training -----------------------------------------------------------------------------------
 class SaeRequest(Contract):
-    """Train a sparse autoencoder on one layer of a published snapshot: a row a sample, as the snapshot pooled it.
+    """Train a sparse autoencoder on one layer of a snapshot (a row a picture) or of a capture (a row a token).
 
-    A fifth of the samples, whole groups at a time, is kept out of training and gives every figure. `dead_rows` is how
-    many rows a latent may stay silent before it counts as dead; the default is 5 % of the run.
+    A fifth of the samples, whole groups at a time, is kept out of training and gives every figure; of a capture it is
+    the corpus's own test documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead;
+    the default is 5 % of the run.
     """
 
-    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
+    snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")] | (
+        None
+    ) = None
+    capture: CaptureId | None = None
     layer: LayerName
     name: Name | None = None
     latents: Annotated[int, Field(ge=2, le=65_536)] = 512
@@ -68,11 +73,19 @@ class SaeRequest(Contract):
     dead_rows: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
+    @model_validator(mode="after")
+    def one_source(self) -> Self:
+        """Refuse both and neither."""
+        if (self.snapshot is None) == (self.capture is None):
+            raise ValueError("give either snapshot or capture")
+        return self
+
 
 class SaeQuality(Contract):
     """Figures on held-out rows. `explained` is 1 - FVU; it is negative where the mean would have been better.
 
-    `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0.
+    `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0. `recovered`, of language models
+    only: share of the cross-entropy lost by zeroing the layer that its reconstruction keeps.
     """
 
     explained: FiniteFloat
@@ -83,6 +96,7 @@ class SaeQuality(Contract):
     histogram: list[int]
     held_out: int
     trained_on: int
+    recovered: FiniteFloat | None = None
 
 
 class Sae(Contract):
@@ -90,7 +104,8 @@ class Sae(Contract):
 
     id: str
     name: str
-    snapshot: str
+    snapshot: str | None
+    capture: str | None = None
     model: str
     dataset: str
     layer: LayerName
@@ -105,12 +120,21 @@ class Sae(Contract):
 
 
 class LatentExample(Contract):
-    """A sample on which a latent fires."""
+    """A sample on which a latent fires. Of text: a window of the corpus, and the characters where it fires most."""
 
     sample: int
     label: str | None
     value: FiniteFloat
     held_out: bool
+    text: str | None = None
+    span: tuple[int, int] | None = None
+
+
+class TokenMass(Contract):
+    """A token and its share of a latent's activation."""
+
+    token: str
+    share: FiniteFloat
 
 
 class SaeLatent(Contract):
@@ -124,3 +148,6 @@ class SaeLatent(Contract):
     label: str | None
     label_share: FiniteFloat | None
     examples: list[LatentExample]
+    tokens: list[TokenMass] = []
+    raises: list[str] = Field(default=[], description="tokens that its decoder row makes likelier, by the logit lens")
+    lowers: list[str] = []

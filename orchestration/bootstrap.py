@@ -102,6 +102,7 @@ def build(settings: Settings) -> Wiring:
     from services.data.stages import stages as data_stages
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
+    from services.explanation.atlas.capture_plans import plan_capture
     from services.explanation.atlas.plans import plan_alignment, plan_atlas
     from services.explanation.atlas.sae_plans import plan_sae
     from services.explanation.atlas.service import Atlases
@@ -140,8 +141,8 @@ def build(settings: Settings) -> Wiring:
             *alignment_stages(),
             *audit_stages(explanation.encoders_in_memory),
             *correction_stages(),
-            *atlas_stages(),
-            *sae_stages(),
+            *atlas_stages(explanation.encoders_in_memory),
+            *sae_stages(model),
         )
     )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
@@ -171,8 +172,11 @@ def build(settings: Settings) -> Wiring:
             registry=registry,
             numerics=numerics(settings),
         ),
+        capture=lambda caller, body: plan_capture(
+            body, caller=caller, models=model, data=data, registry=registry, numerics=numerics(settings)
+        ),
         sae=lambda caller, body: plan_sae(
-            body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
+            body, caller=caller, explanation=explanation, models=model, registry=registry, numerics=numerics(settings)
         ),
         atlas=lambda caller, body: plan_atlas(
             body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
@@ -206,7 +210,7 @@ def build(settings: Settings) -> Wiring:
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
         audit=audit,
-        atlas=Atlases(database, blobs, explanation.encoders_in_memory),
+        atlas=Atlases(database, blobs, explanation.encoders_in_memory, models=model),
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

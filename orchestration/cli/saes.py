@@ -23,8 +23,9 @@ def attach(app: typer.Typer) -> None:
 @nouns.command("train")
 def train(
     context: typer.Context,
-    snapshot: Annotated[str, typer.Option(help="Id or name of a snapshot.")],
     layer: Annotated[str, typer.Option(help="One of its layers.")],
+    snapshot: Annotated[str | None, typer.Option(help="Id or name of a snapshot: a row a picture.")] = None,
+    capture: Annotated[str | None, typer.Option(help="Or of a capture of a language model: a row a token.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the autoencoder.")] = None,
     latents: int = 512,
     k: Annotated[int, typer.Option(help="Latents active in a row.")] = 16,
@@ -36,12 +37,13 @@ def train(
     seed: int = 0,
     json: Json = False,
 ) -> None:
-    """Train one on a layer of a snapshot, and measure it on samples that it did not see."""
+    """Train one on a layer of a snapshot or capture, and measure it on samples that it did not see."""
     at = desk(context)
     request = SaeRequest.model_validate(
         {
-            "snapshot": snapshot, "layer": layer, "name": name, "latents": latents, "k": k, "kind": kind,
-            "steps": steps, "batch": batch, "learning_rate": learning_rate, "dead_rows": dead_rows, "seed": seed,
+            "snapshot": snapshot, "capture": capture, "layer": layer, "name": name, "latents": latents, "k": k,
+            "kind": kind, "steps": steps, "batch": batch,
+            "learning_rate": learning_rate, "dead_rows": dead_rows, "seed": seed,
         }
     )  # fmt: skip
     job = follow(at, at.jobs.train_sae(at.caller, request), quiet=json)
@@ -93,6 +95,7 @@ def show_sae(found: Sae) -> None:
         ("active latents a row", quality.active),
         ("dead share", quality.dead_share),
         ("cosine", quality.cosine),
+        *([] if quality.recovered is None else [("cross-entropy recovered", quality.recovered)]),
         ("rows: trained on, held-out", f"{quality.trained_on}, {quality.held_out}"),
     ]
     title = f"{found.name} ({found.id}): {found.latents} latents of {found.layer}"
@@ -105,5 +108,11 @@ def show_latent(one: SaeLatent) -> None:
     """Print one latent with its examples."""
     share = "" if one.label_share is None else f", {one.label_share:.0%} {one.label}"
     title = f"latent {one.index}: {one.state}, fires on {one.density:.1%}{share}"
-    rows = ((e.sample, e.label or "–", e.value, "held out" if e.held_out else "trained on") for e in one.examples)
+    if one.tokens:
+        typer.echo(f"tokens: {', '.join(f'{mass.token!r} {mass.share:.0%}' for mass in one.tokens)}")
+        typer.echo(f"raises: {', '.join(map(repr, one.raises))}")
+    rows = (
+        (e.sample, e.label or "–", e.value, ("held out" if e.held_out else "trained on") if e.text is None else e.text)
+        for e in one.examples
+    )
     show_table(("sample", "label", "value", ""), rows, title=title)

@@ -9,6 +9,7 @@ from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest
 from contracts.audit import AuditRequest, CorrectionRequest
 from contracts.base import Caller, Contract, Page
+from contracts.captures import CaptureRequest
 from contracts.corpora import HoldsText
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
@@ -38,6 +39,7 @@ class Planners:
     labels: Callable[[Caller, LabelRequest], JobPlan]
     audit: Callable[[Caller, AuditRequest], JobPlan]
     correction: Callable[[Caller, CorrectionRequest], JobPlan]
+    capture: Callable[[Caller, CaptureRequest], JobPlan]
     sae: Callable[[Caller, SaeRequest], JobPlan]
     atlas: Callable[[Caller, AtlasRequest], JobPlan]
     alignment: Callable[[Caller, AlignmentRequest], JobPlan]
@@ -100,8 +102,12 @@ class Pipelines:
         """Suppress what an audit flagged, measure what that does, and register the result as a model."""
         return self._submit(caller, body, idempotency_key, self._planners.correction(caller, body))
 
+    def capture_text(self, caller: Caller, body: CaptureRequest, idempotency_key: str | None = None) -> Job:
+        """Keep a language model's activations over a corpus; the job's result is the capture's id."""
+        return self._submit(caller, body, idempotency_key, self._planners.capture(caller, body))
+
     def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: str | None = None) -> Job:
-        """Train a sparse autoencoder on a layer of a snapshot; the job's result is its id."""
+        """Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id."""
         return self._submit(caller, body, idempotency_key, self._planners.sae(caller, body))
 
     def build_atlas(self, caller: Caller, body: AtlasRequest, idempotency_key: str | None = None) -> Job:

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from contracts.base import Caller, Right
+import numpy as np
+
+from contracts.base import Arrays, Caller, Right
 from contracts.errors import Forbidden, XsysError
 from contracts.language import (
     Arm,
@@ -20,10 +22,11 @@ from contracts.language import (
     GenerationState,
     ReadsPictures,
     TextRow,
+    TokenQuery,
 )
 from contracts.model import Model, ModelRef
 from services.model.interventions import Step, steered, steps_of
-from services.model.language.capture import norm_medians
+from services.model.language.capture import norm_medians, token_activations
 from services.model.language.folder import LanguageModel
 from services.model.language.generate import Piece, Prompt, Sampling, generate, prompt_of, require_context
 from services.model.language.perplexity import reference_text
@@ -90,6 +93,20 @@ def closed(models: Models, caller: Caller, generation: str) -> GenerationState:
         writing.closed = True
     models.writings.drop(generation)
     return _state(writing)
+
+
+def activations_of(models: Models, caller: Caller, model: str, query: TokenQuery) -> Arrays:
+    """A layer's activations on a text: `values` [K, d], `spans` [K, 2], `ids`, `kept` [K], and the layer's `norm`."""
+    found = models.model(caller, model)
+    require_language(found.ref)
+    with models.loaded(found.ref) as built:
+        language = language_of(built)
+        norm = layer_norm(models, found, language, query.layer)
+        (batch,) = token_activations(language, [query.text], [query.layer], medians={query.layer: norm})
+        return {
+            "values": batch.values[query.layer].numpy(), "spans": batch.spans.numpy(), "ids": batch.ids.numpy(),
+            "kept": batch.kept[query.layer].numpy(), "norm": np.array([norm]),
+        }  # fmt: skip
 
 
 def require_language(ref: ModelRef) -> None:

@@ -20,7 +20,7 @@ from contracts.base import Arrays, Caller, Page
 from contracts.crops import ComponentCrops, CropRequest
 from contracts.data import DataService
 from contracts.errors import UnknownModel
-from contracts.language import Generation, GenerationRequest, GenerationState
+from contracts.language import Generation, GenerationRequest, GenerationState, TokenQuery
 from contracts.model import Model, ModelRef, Precision
 from contracts.steering import SteeringPreview, SteeringRequest
 from services.kit.blobs import Blobs
@@ -120,6 +120,12 @@ class Models:
         from services.model.component_crops import answer_of
 
         return answer_of(self, caller, model, query)
+
+    def token_activations(self, caller: Caller, model: str, query: TokenQuery) -> Arrays:
+        """Deliver a layer's activations on a text, token by token."""
+        from services.model import languages
+
+        return languages.activations_of(self, caller, model, query)
 
     def generate(self, caller: Caller, model: str, query: GenerationRequest) -> Generation:
         """Continue a prompt, and answer when all of it is written."""

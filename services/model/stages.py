@@ -11,6 +11,7 @@ from contracts.model import Layer, Model, ModelRef, ModelRegistration, Precision
 from services.kit.keys import sha256_of, sha256_of_file
 from services.kit.stages import StageFunction, Work
 from services.model.audits import audit_stages
+from services.model.captures import capture_stages
 from services.model.corrections import correction_stages
 from services.model.features import collect_features
 from services.model.language_stages import register_language_model
@@ -33,6 +34,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
         StageFunction("train-epoch", 1, lambda work: train_epoch(work, models)),
         StageFunction("register-trained", 1, lambda work: register_trained(work, models, publish_model)),
+        *capture_stages(models),
         *audit_stages(models),
         *correction_stages(models, publish_model),
     )

@@ -19,8 +19,10 @@ from starlette.routing import Mount
 from contracts import (
     alignment,
     atlas,
+    atlas_reading,
     attribution,
     audit,
+    captures,
     comparison,
     corpora,
     crops,
@@ -273,6 +275,27 @@ CORRECTION = audit.Correction(
     considered=[3, 4], curve=[audit.CorrectionStep(units=0, clean=1 / 3, artefact=0.0)], before=FIGURES, after=FIGURES,
     random=FIGURES, random_best=0.1, magnitude=FIGURES, lineage="l", created_at=NOW,
 )  # fmt: skip
+CAPTURE_REQUEST = captures.CaptureRequest(model="m_1", corpus="texts", layers=["model.layers.1"])
+CAPTURE = captures.Capture(
+    id="cap_1", name="n", model="m_1", corpus="d_1", windows=30, splits={"train": 18}, order_sha256=SHA,
+    layers=[captures.CapturedLayer(layer="model.layers.1", width=8, norm=1.5, tokens=300)], request=CAPTURE_REQUEST,
+    lineage="l", created_at=NOW,
+)  # fmt: skip
+TEXT_QUERY = atlas_reading.TextQuery(text="a — ½", k=2)
+TOKEN_LABEL = atlas_reading.TokenLabel(latent=3, text="a clock — ½", value=1 / 3, share=0.5, tier="weak")
+READING = atlas_reading.TokenReading(
+    model="m_1", layer="model.layers.1", carried=True, translator="op", latents=[TOKEN_LABEL],
+    tokens=[atlas_reading.ReadToken(text="½", start=4, stop=5, kept=True, labels=[TOKEN_LABEL])],
+)  # fmt: skip
+DIRECTION_QUERY = atlas_reading.DirectionQuery(latents=[3, 4], map="cov")
+DIRECTION = atlas_reading.SteeringDirection(
+    model="m_1", layer="model.layers.1", map="cov", vector=[0.6, 0.8], cosines=[[1.0]], others={"write": 0.1 + 0.2},
+    latents=[atlas_reading.UsedLatent(latent=3, text="x", cosine=1.0, weight=1.0)], norm=None,
+)  # fmt: skip
+AGREEMENT = atlas_reading.Agreement(
+    alignment="align_1", other="align_2", layer="a", units=2, agreed=0.5, chance=None, cosine=1 / 3,
+    examples=[atlas_reading.UnitAgreement(unit=1, text="x", other="y", cosine=0.5, agreed=False)],
+)  # fmt: skip
 SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
 SAE = sae.Sae(
     id="sae_1", name="n", snapshot="s_1", model="m_1", dataset="photos", layer="blocks.1", architecture="topk", width=8,
@@ -316,7 +339,7 @@ UNIT_LABELS = atlas.UnitLabels(
 UNIT_SEARCH = atlas.UnitSearch(text="a clock — ½", layer="blocks.1", k=3)
 UNIT_HITS = atlas.UnitHits(
     alignment="align_1", layer="blocks.1",
-    latents=[atlas.UsedLatent(latent=3, text="x", cosine=0.5, weight=1.0)],
+    latents=[atlas_reading.UsedLatent(latent=3, text="x", cosine=0.5, weight=1.0)],
     units=[atlas.FoundUnit(unit=3, score=1 / 3)],
 )  # fmt: skip
 AS, NOTE = "as_0123456789abcdef", "n_0123456789abcdef"
@@ -441,6 +464,17 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "comparison.drift": ({"snapshot": "s_1", "new": "s_2", "threshold": 0.25, "k": 3}, DRIFT),
     "comparison.drift_report": ({"snapshot": "s_1", "new": "s_2"}, Binary(b"<p>", "text/html; charset=utf-8", None)),
+    "atlas.captures": ({"limit": 3}, Page(items=[CAPTURE])),
+    "atlas.capture": ({"capture": "my capture"}, CAPTURE),
+    "atlas.read_text": ({"atlas": "atlas_1", "query": TEXT_QUERY}, READING),
+    "atlas.localise": ({"alignment": "align_1", "query": TEXT_QUERY}, READING),
+    "atlas.atlas_direction": ({"atlas": "atlas_1", "query": DIRECTION_QUERY}, DIRECTION),
+    "atlas.alignment_direction": ({"alignment": "align_1", "query": DIRECTION_QUERY}, DIRECTION),
+    "atlas.agreement": ({"alignment": "align_1", "other": "align_2", "layer": "a b%2e"}, AGREEMENT),
+    "jobs.capture_text": ({"body": CAPTURE_REQUEST}, JOB),
+    "model.token_activations": (
+        {"model": "m_1", "query": language.TokenQuery(text="½", layer="a")}, {"values": np.ones((2, 3), np.float32)}
+    ),
     "atlas.saes": ({"limit": 3}, Page(items=[SAE])),
     "atlas.sae": ({"sae": "my sae"}, SAE),
     "atlas.sae_latent": ({"sae": "sae_1", "latent": 3}, SAE_LATENT),

@@ -31,12 +31,15 @@ class Atlasing:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.functions = {one.name: one for one in (*stages(bench.service), *atlas_stages(), *sae_stages())}
-        self.service = Atlases(bench.database, bench.blobs, bench.service.encoders_in_memory)
+        self.functions = {one.name: one for one in (*stages(bench.service), *atlas_stages(), *sae_stages(None))}
+        self.service = Atlases(bench.database, bench.blobs, bench.service.encoders_in_memory, models=None)
 
     def plan(self, make, request):
         registry = StageRegistry(tuple(self.functions.values()))
-        return make(request, caller=CALLER, explanation=self.bench.service, registry=registry, numerics={"threads": 1})
+        more = {"models": None} if make is plan_sae else {}
+        return make(
+            request, caller=CALLER, explanation=self.bench.service, registry=registry, numerics={"threads": 1}, **more
+        )
 
     def run(self, make, request) -> str:
         plan, work = self.plan(make, request), None

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from contracts.alignment import ComparisonRequest, PointsPlan, Side
 from contracts.atlas import AlignmentRequest, AtlasRequest
 from contracts.audit import AuditPolicy, AuditRequest, ClassPolicy, CorrectionRequest
+from contracts.captures import CaptureRequest
 from contracts.corpora import TextSource
 from contracts.data import DatasetRegistration, ScenesSource
 from contracts.explanation import SnapshotRequest
@@ -31,6 +32,7 @@ from orchestration.jobs.rows import PartRow, StageRow
 from orchestration.jobs.runner import Runner
 from services.kit.scenes.checkpoints import packaged_encoder, packaged_weights
 from services.kit.settings import Settings
+from services.model.language.pair import write_pair
 from services.model.language.tiny import tiny_language_model
 from tests.model.language.tiny_gguf import write_gguf
 
@@ -83,6 +85,20 @@ def requests_of(wiring, folder: Path):
     for number in range(6):
         (texts / f"{number}.txt").write_text(" ".join(f"word{number * place}" for place in range(200)))
     yield lambda: jobs.register_dataset(me, DatasetRegistration(name="texts", source=TextSource(path=str(texts))))
+    pair = write_pair(folder / "pair", each=2, steps=3)
+    tiny = {"architecture": "causal_lm:llama", "config": {"perplexity_limit": None}}
+    for name in ("first", "second"):
+        model = ModelRegistration(name=name, weights=str(pair / name), **tiny)
+        yield lambda model=model: jobs.register_model(me, model)
+    short = DatasetRegistration(name="short", source=TextSource(path=str(pair / "corpus"), window=64))
+    yield lambda: jobs.register_dataset(me, short)
+    for name, layer in (("first", "model.layers.0"), ("second", "model.layers.1")):
+        capture = CaptureRequest(model=name, corpus="short", layers=[layer], shard=40, name=f"of {name}")
+        yield lambda capture=capture: jobs.capture_text(me, capture)
+    text = SaeRequest(capture="of first", layer="model.layers.0", name="text", latents=24, k=3, steps=20, batch=32)
+    yield lambda: jobs.train_sae(me, text)
+    yield lambda: jobs.build_atlas(me, AtlasRequest(sae="text", name="words"))
+    yield lambda: jobs.align_atlas(me, AlignmentRequest(atlas="words", capture="of second"))
     training = TrainingRequest(name="tuned", model="cnn", dataset="scenes", epochs=1, learning_rate=0.01)
     yield lambda: jobs.train_model(me, training)
     gguf = write_gguf(tiny_language_model(seed=1), folder / "tiny.gguf")

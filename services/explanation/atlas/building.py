@@ -83,6 +83,7 @@ def publish_atlas(work: Work) -> None:
     request = AtlasRequest.model_validate(work.spec["request"])
     key = work.keys["record"]
     told = {name: work.spec[name] for name in ("snapshot", "model", "layer", "dataset", "encoder")}
+    told["capture"] = work.spec.get("capture")
     found = Atlas.model_validate(
         {
             "id": f"atlas_{key[:16]}", "name": request.name or f"atlas_{key[:16]}", "sae": request.sae,
@@ -186,8 +187,8 @@ def publish_alignment(work: Work) -> None:
     found = AtlasAlignment.model_validate(
         {
             "id": f"align_{key[:16]}", "name": request.name or f"align_{key[:16]}", "atlas": request.atlas,
-            "snapshot": request.snapshot, "model": work.spec["model"], "layers": layers, "request": request,
-            "lineage": key, "created_at": datetime.now(UTC),
+            "snapshot": request.snapshot, "capture": request.capture, "model": work.spec["model"], "layers": layers,
+            "request": request, "lineage": key, "created_at": datetime.now(UTC),
         }
     )  # fmt: skip
     roles = {role: work.keys[role] for role in work.inputs}

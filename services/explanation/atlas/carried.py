@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts.atlas import AtlasAlignment, CarriedLabel, FoundUnit, UnitHits, UnitLabels, UnitSearch, UsedLatent
+from contracts.atlas import AtlasAlignment, CarriedLabel, FoundUnit, UnitHits, UnitLabels, UnitSearch
+from contracts.atlas_reading import UsedLatent
 from contracts.errors import InsufficientEvidence, UnknownLayer
 from contracts.sae import UnknownLatent
 from services.explanation.atlas.building import TIERS

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from contracts.atlas import AlignmentRequest, Atlas, AtlasRequest, WindowMismatch
 from contracts.base import Caller
+from contracts.captures import NotOfText
 from contracts.errors import NoTextSide
 from contracts.labels import LabelRequest
 from contracts.sae import Sae
+from services.explanation.atlas.keys import keys_of
 from services.explanation.atlas.repository import atlas_row, sae_row
+from services.explanation.atlas.text_plans import plan_text_alignment, plan_text_atlas
 from services.explanation.labels.vocabularies import FROM_DATASET, TEMPLATES, vocabulary_of
 from services.explanation.repository import snapshot_row
 from services.kit.artifacts import inputs_of
-from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
 
 if TYPE_CHECKING:
     from services.explanation.service import Explanation
-
-Key = Callable[[str, list[str], dict[str, object], str], str]
-
-
-def _keys(registry: StageRegistry, numerics: dict[str, str | int], seed: int) -> Key:
-    def key(stage: str, inputs: list[str], params: dict[str, object], output: str) -> str:
-        return artifact_key(
-            stage, version=registry.version(stage), inputs=inputs, params=params, seed=seed, numerics=numerics,
-            output=output,
-        )  # fmt: skip
-
-    return key
 
 
 def plan_atlas(
@@ -46,21 +35,28 @@ def plan_atlas(
     with explanation.database.reading() as db:
         row = sae_row(db, caller.workspace, request.sae)
         sae, made = Sae.model_validate(row.record), dict(row.artifacts)
+    if sae.snapshot is None:
+        return plan_text_atlas(
+            request, sae, made, caller=caller, explanation=explanation, registry=registry, numerics=numerics
+        )
+    vocabulary = request.vocabulary or "imagenet-1k"
+    if vocabulary == "words":
+        raise NotOfText("pictures have no words of their own", field="vocabulary")
     snapshot = explanation.opened(caller, sae.snapshot).snapshot
     if not snapshot.encoder.text:
         raise NoTextSide(f"{snapshot.encoder.name} reads no text, so names have no vectors", field="sae")
-    if request.vocabulary == "list":
+    if vocabulary == "list":
         vocabulary_of(request.names or [])
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, snapshot.id).artifacts)
         nulls = inputs_of(db, caller.workspace, artifacts["nulls"])
     embeddings = {role: str(one) for role, one in nulls.items() if role.startswith("embeddings/")}
-    key = _keys(registry, numerics, request.seed)
-    words = LabelRequest(snapshot=snapshot.id, vocabulary=request.vocabulary, names=request.names, seed=request.seed)
+    key = keys_of(registry, numerics, request.seed)
+    words = LabelRequest(snapshot=snapshot.id, vocabulary=vocabulary, names=request.names, seed=request.seed)
     encoder = snapshot.encoder.model_dump(mode="json")
-    told = {"vocabulary": request.vocabulary, "names": list(request.names or []), "templates": list(TEMPLATES)}
+    told = {"vocabulary": vocabulary, "names": list(request.names or []), "templates": list(TEMPLATES)}
     told |= {"text": words.text, "frames": False}
-    source = {"manifest": artifacts["manifest"]} if request.vocabulary in FROM_DATASET else {}
+    source = {"manifest": artifacts["manifest"]} if vocabulary in FROM_DATASET else {}
     texts = {
         name: key("vocabulary", [snapshot.encoder.fingerprint, *source.values()], dict(told), name)
         for name in ("names", "texts")
@@ -99,6 +95,10 @@ def plan_alignment(
     with explanation.database.reading() as db:
         row = atlas_row(db, caller.workspace, request.atlas)
         atlas, made = Atlas.model_validate(row.record), dict(row.artifacts)
+    if atlas.snapshot is None or request.snapshot is None:
+        return plan_text_alignment(
+            request, atlas, made, caller=caller, explanation=explanation, registry=registry, numerics=numerics
+        )
     opened, ours = explanation.opened(caller, request.snapshot), explanation.opened(caller, atlas.snapshot).snapshot
     subject = opened.snapshot
     if subject.dataset.order_sha256 != ours.dataset.order_sha256:
@@ -108,7 +108,7 @@ def plan_alignment(
         opened.layer_number(layer)
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, subject.id).artifacts)
-    key = _keys(registry, numerics, request.seed)
+    key = keys_of(registry, numerics, request.seed)
     asked = request.model_copy(update={"atlas": atlas.id, "snapshot": subject.id, "layers": list(layers)})
     spec = {"request": asked.model_dump(mode="json")}
     parts, published = [], dict(made)

@@ -1,16 +1,25 @@
-"""Every SQL statement about sparse autoencoders, atlases and alignments."""
+"""Every SQL statement about captures, sparse autoencoders, atlases and alignments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from contracts.atlas import Atlas, AtlasAlignment, UnknownAlignment, UnknownAtlas
+from contracts.captures import Capture, UnknownCapture
 from contracts.sae import Sae, UnknownSae
-from services.explanation.atlas.rows import AtlasAlignmentRow, AtlasRow, SaeRow
+from services.explanation.atlas.rows import AtlasAlignmentRow, AtlasRow, CaptureRow, SaeRow
 from services.kit.db import ReadSession, WriteSession
 from services.kit.named import by_id_or_name
 
-Row = type[SaeRow] | type[AtlasRow] | type[AtlasAlignmentRow]
+Row = type[CaptureRow] | type[SaeRow] | type[AtlasRow] | type[AtlasAlignmentRow]
+
+
+def capture_row(db: ReadSession, workspace: str, capture: str) -> CaptureRow:
+    """Return a capture's row by id or name; one of another workspace is unknown."""
+    row = by_id_or_name(db, CaptureRow, workspace, capture)
+    if row is None:
+        raise UnknownCapture(f"there is no capture {capture}", field="capture")
+    return row
 
 
 def sae_row(db: ReadSession, workspace: str, sae: str) -> SaeRow:
@@ -37,6 +46,11 @@ def alignment_row(db: ReadSession, workspace: str, alignment: str) -> AtlasAlign
     return row
 
 
+def publish_capture(db: WriteSession, workspace: str, capture: Capture, artifacts: Mapping[str, str]) -> None:
+    """Write a capture's row; the same one again changes nothing."""
+    _publish(db, CaptureRow, workspace, capture, artifacts)
+
+
 def publish_sae(db: WriteSession, workspace: str, sae: Sae, artifacts: Mapping[str, str]) -> None:
     """Write an autoencoder's row; the same one again changes nothing."""
     _publish(db, SaeRow, workspace, sae, artifacts)
@@ -55,7 +69,11 @@ def publish_alignment(
 
 
 def _publish(
-    db: WriteSession, row: Row, workspace: str, found: Sae | Atlas | AtlasAlignment, artifacts: Mapping[str, str]
+    db: WriteSession,
+    row: Row,
+    workspace: str,
+    found: Capture | Sae | Atlas | AtlasAlignment,
+    artifacts: Mapping[str, str],
 ) -> None:
     if db.get(row, (workspace, found.id)) is None:
         db.add(

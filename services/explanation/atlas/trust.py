@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_matrix
 
 from contracts.atlas import WindowMismatch
 from contracts.errors import InsufficientEvidence
@@ -216,3 +218,16 @@ def lexical_scores(training: Floats, test: Floats, codes: Floats, *, rho: float 
     kernel = left @ left.T
     damped = kernel + rho * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
     return right @ (left.T @ np.linalg.solve(damped, target.astype(np.float64)))
+
+
+def lexical_scores_sparse(training: csr_matrix, test: csr_matrix, codes: Floats, *, rho: float = 1.0) -> Doubles:
+    """The same from sparse bags [N, buckets], in the dual: centred kernels without a dense bag; -> [N_test, d_c]."""
+    mean = np.asarray(training.mean(axis=0), np.float64)  # [1, buckets]
+    length = float((mean**2).sum())
+    own = np.asarray(training @ mean.T)  # [N, 1]
+    other = np.asarray(test @ mean.T)
+    kernel = (training @ training.T).toarray().astype(np.float64) - own - own.T + length
+    across = (test @ training.T).toarray().astype(np.float64) - other - own.T + length
+    damped = kernel + rho * np.trace(kernel) / len(kernel) * np.eye(len(kernel))
+    target = (codes - codes.mean(axis=0)).astype(np.float64)
+    return across @ cho_solve(cho_factor(damped, overwrite_a=True), target)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from services.kit.torchvision_ops import mend_torchvision
 from services.model.language.folder import TOKENIZER, LanguageModel, Meta, write_meta
@@ -30,22 +30,37 @@ def byte_tokenizer() -> Tokenizer:
     return backend
 
 
+def trained_tokenizer(texts: list[str], *, size: int = 400) -> Tokenizer:
+    """Byte-pair tokenizer of a text's commonest pieces, the same for the same texts: frequent words are one token."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    backend.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=[SINK], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )  # fmt: skip
+    backend.train_from_iterator(texts, trainer)
+    return backend
+
+
 def tiny_language_model(
-    seed: int = 0, *, width: int = 32, blocks: int = 3, heads: int = 4, context: int = CONTEXT
-) -> LanguageModel:
-    """Build a random model, the same for the same seed: grouped attention, tied embeddings, 258 tokens."""
+    seed: int = 0, *, width: int = 32, blocks: int = 3, heads: int = 4, context: int = CONTEXT,
+    backend: Tokenizer | None = None,
+) -> LanguageModel:  # fmt: skip
+    """Build a random model, the same for the same seed: grouped attention, tied embeddings, 258 tokens by default."""
+    backend = backend or byte_tokenizer()
     mend_torchvision()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=258, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=blocks,
+        vocab_size=backend.get_vocab_size(with_added_tokens=True), hidden_size=width,
+        intermediate_size=2 * width, num_hidden_layers=blocks,
         num_attention_heads=heads, num_key_value_heads=max(1, heads // 2), max_position_embeddings=context,
         tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, pad_token_id=0, initializer_range=0.2,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    backend = byte_tokenizer()
     facts = TokenFacts((0,), (0,), probed(backend))
     return LanguageModel(model.eval().requires_grad_(False), TextTokenizer(backend, facts), "llama", context)
 

@@ -17,18 +17,24 @@ from services.kit.arrays import load_arrays
 from services.kit.groups import group_numbers, held_out_groups
 from services.kit.pictures import Manifest
 from services.kit.stages import StageFunction, Work
+from services.model.sae.text_stages import text_sae_stages
 
 if TYPE_CHECKING:
     from services.model.sae.autoencoder import SparseAutoencoder
     from services.model.sae.stream import Stream
     from services.model.sae.training import Recipe
+    from services.model.service import Models
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
-def sae_stages() -> tuple[StageFunction, ...]:
+def sae_stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of sparse autoencoders that need the model service's libraries."""
-    return (StageFunction("train-sae", 1, train_sae), StageFunction("measure-sae", 1, measure_sae))
+    return (
+        StageFunction("train-sae", 1, train_sae),
+        StageFunction("measure-sae", 1, measure_sae),
+        *text_sae_stages(models),
+    )
 
 
 def recipe_of(request: SaeRequest) -> Recipe:
@@ -48,8 +54,7 @@ def train_sae(work: Work) -> None:
 
     request, until = SaeRequest.model_validate(work.spec["request"]), int(str(work.spec["until"]))
     recipe = recipe_of(request)
-    rows, held = _rows(work, request.seed)
-    stream = _stream(rows[~held], request)
+    stream = _training_stream(work, request)
     if "checkpoint" in work.inputs:
         trainer = load_checkpoint(work.path("checkpoint"), recipe, stream)
     else:
@@ -111,6 +116,16 @@ def folder_bytes(sae: SparseAutoencoder, *, model: str, layer: str) -> bytes:
         for file in sorted(Path(folder).iterdir()):
             archive.writestr(zipfile.ZipInfo(file.name, LONG_AGO), file.read_bytes())
     return out.getvalue()
+
+
+def _training_stream(work: Work, request: SaeRequest) -> Stream:
+    """Tokens of a capture, or pooled rows of a snapshot."""
+    if request.capture is not None:
+        from services.model.sae.text_rows import text_stream
+
+        return text_stream(work, request)
+    rows, held = _rows(work, request.seed)
+    return _stream(rows[~held], request)
 
 
 def _rows(work: Work, seed: int) -> tuple[np.ndarray, np.ndarray]:
