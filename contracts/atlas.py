@@ -16,6 +16,7 @@ from contracts.atlas_reading import (
     TokenReading,
     UsedLatent,
 )
+from contracts.atlas_transfer import LayerTransfer
 from contracts.base import (
     Binary,
     Caller,
@@ -183,63 +184,6 @@ class AlignmentRequest(Contract):
         if (self.snapshot is None) == (self.capture is None):
             raise ValueError("give either snapshot or capture")
         return self
-
-
-class TransferFigures(Contract):
-    """Means over latents with evidence, on test samples."""
-
-    auroc: FiniteFloat
-    ap: FiniteFloat
-
-
-class TranslatorFigures(Contract):
-    """One translator: `validation` is what it was chosen by, `test` what is published."""
-
-    translator: str
-    validation: FiniteFloat
-    test: TransferFigures
-    pool: TextPool | None = None
-
-
-class ScalingPoint(Contract):
-    """The chosen translator fitted on the first `windows` training windows, judged on all test windows."""
-
-    windows: int
-    auroc: FiniteFloat
-    ap: FiniteFloat
-
-
-class Retrieval(Contract):
-    """Units found again by their own codes on other windows: mean reciprocal rank, mean percentile, and chance."""
-
-    mrr: FiniteFloat
-    mpp: FiniteFloat
-    chance_mrr: FiniteFloat
-    units: int
-
-
-class LayerTransfer(Contract):
-    """A subject layer. `state` is `insufficient_evidence` where no latent has 20 training and 10 test positives.
-
-    `shuffled` refits the chosen translator on permuted pairs: .50 is what it must reach. `base` is the AP of chance.
-    `tiers` counts latents by the lower bound of their AUROC over documents. Text only: `lexical` predicts from the bag
-    of the subject's tokens alone and `length` from their number, which the transfer has to beat.
-    """
-
-    layer: LayerName
-    width: int
-    state: Literal["ok", "insufficient_evidence"]
-    chosen: str | None
-    translators: list[TranslatorFigures]
-    shuffled: TransferFigures | None
-    base: FiniteFloat | None
-    tiers: dict[str, int]
-    samples: dict[str, int]
-    pool: TextPool | None = None
-    lexical: TransferFigures | None = None
-    length: TransferFigures | None = None
-    curve: list[ScalingPoint] = []
-    retrieval: Retrieval | None = None
 
 
 class AtlasAlignment(Contract):

@@ -20,6 +20,7 @@ from contracts import (
     alignment,
     atlas,
     atlas_reading,
+    atlas_transfer,
     attribution,
     audit,
     captures,
@@ -320,13 +321,13 @@ ATLAS_LABEL = atlas.AtlasLabel(
     tier="insufficient_evidence",
 )  # fmt: skip
 ALIGN_REQUEST = atlas.AlignmentRequest(atlas="atlas_1", snapshot="s_2", layers=["blocks.1"])
-TRANSFER = atlas.TransferFigures(auroc=0.9, ap=1 / 3)
+TRANSFER = atlas_transfer.TransferFigures(auroc=0.9, ap=1 / 3)
 CARRIED = atlas.AtlasAlignment(
     id="align_1", name="n", atlas="atlas_1", snapshot="s_2", model="m_1", request=ALIGN_REQUEST, lineage="l",
     created_at=NOW,
-    layers=[atlas.LayerTransfer(
+    layers=[atlas_transfer.LayerTransfer(
         layer="blocks.1", width=8, state="ok", chosen="op", shuffled=TRANSFER, base=0.02, tiers={"weak": 1},
-        translators=[atlas.TranslatorFigures(translator="op", validation=0.8, test=TRANSFER)],
+        translators=[atlas_transfer.TranslatorFigures(translator="op", validation=0.8, test=TRANSFER)],
         samples={"training": 6},
     )],
 )  # fmt: skip

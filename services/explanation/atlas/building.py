@@ -8,7 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from contracts.atlas import AlignmentRequest, Atlas, AtlasAlignment, AtlasRequest, LayerTransfer, TransferFigures
+from contracts.atlas import AlignmentRequest, Atlas, AtlasAlignment, AtlasRequest
+from contracts.atlas_transfer import LayerTransfer, TransferFigures
 from contracts.errors import InsufficientEvidence
 from services.explanation.atlas.codes import Codes
 from services.explanation.atlas.detection import Detection, concept_list_labels, judge_labels, trial_of

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from contracts.atlas import AlignmentRequest, LayerTransfer, TransferFigures
+from contracts.atlas import AlignmentRequest
+from contracts.atlas_transfer import LayerTransfer, TransferFigures
 from contracts.errors import InsufficientEvidence
 from services.explanation.atlas.building import SHUFFLED_MAPS, TIERS
 from services.explanation.atlas.codes import Codes
