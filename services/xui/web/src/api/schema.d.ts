@@ -48,6 +48,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/alignments/{alignment}/agreement/{other}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare what two atlases say about the units of one subject
+         * @description Compare what two atlases say about the units of one subject
+         */
+        get: operations["atlas_agreement"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alignments/{alignment}/direction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a steering direction in the subject from latents of the atlas
+         * @description Make a steering direction in the subject from latents of the atlas
+         */
+        post: operations["atlas_alignment_direction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alignments/{alignment}/localise": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read a text token by token in the subject: which carried labels its activations have where
+         * @description Read a text token by token in the subject: which carried labels its activations have where
+         */
+        post: operations["atlas_localise"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/alignments/{alignment}/search": {
         parameters: {
             query?: never;
@@ -132,6 +192,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/atlases/{atlas}/direction": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a steering direction in the atlas's own model from decoder rows
+         * @description Make a steering direction in the atlas's own model from decoder rows
+         */
+        post: operations["atlas_atlas_direction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/atlases/{atlas}/labels": {
         parameters: {
             query?: never;
@@ -146,6 +226,26 @@ export interface paths {
         get: operations["atlas_atlas_labels"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/atlases/{atlas}/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read a text token by token: which labelled latents of the atlas's own model are active where
+         * @description Read a text token by token: which labelled latents of the atlas's own model are active where
+         */
+        post: operations["atlas_read_text"];
         delete?: never;
         options?: never;
         head?: never;
@@ -290,6 +390,50 @@ export interface paths {
          * @description Accept or reject an audit by name; earlier decisions stay
          */
         post: operations["audit_sign_off"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/captures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the captures of language models, newest first
+         * @description List the captures of language models, newest first
+         */
+        get: operations["atlas_captures"];
+        put?: never;
+        /**
+         * Keep a language model's activations over a corpus; the job's result is the capture's id
+         * @description Keep a language model's activations over a corpus; the job's result is the capture's id
+         */
+        post: operations["jobs_capture_text"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/captures/{capture}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show one capture with its layers
+         * @description Show one capture with its layers
+         */
+        get: operations["atlas_capture"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1072,6 +1216,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/token-activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver a layer's activations on a text: `values` [K, d], `spans` [K, 2] characters, `ids`, `kept` [K]
+         * @description Deliver a layer's activations on a text: `values` [K, d], `spans` [K, 2] characters, `ids`, `kept` [K]
+         */
+        post: operations["model_token_activations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/repairs": {
         parameters: {
             query?: never;
@@ -1106,8 +1270,8 @@ export interface paths {
         get: operations["atlas_saes"];
         put?: never;
         /**
-         * Train a sparse autoencoder on a layer of a snapshot; the job's result is its id
-         * @description Train a sparse autoencoder on a layer of a snapshot; the job's result is its id
+         * Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id
+         * @description Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id
          */
         post: operations["jobs_train_sae"];
         delete?: never;
@@ -1188,6 +1352,260 @@ export interface paths {
          * @description The answer has the CSRF token that changes need.
          */
         get: operations["login_session"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the analysis sessions that the caller is a member of, last changed first
+         * @description List the analysis sessions that the caller is a member of, last changed first
+         */
+        get: operations["sessions_sessions"];
+        put?: never;
+        /**
+         * Begin an analysis session on a snapshot; the caller owns it
+         * @description Begin an analysis session on a snapshot; the caller owns it
+         */
+        post: operations["sessions_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Become a member by a share link. A link never takes access away that one has already
+         * @description Become a member by a share link. A link never takes access away that one has already
+         */
+        post: operations["sessions_join"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show an analysis session: members and what its events add up to
+         * @description Show an analysis session: members and what its events add up to
+         */
+        get: operations["sessions_session"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/branches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Copy the record up to an event into a session of the caller's own
+         * @description Copy the record up to an event into a session of the caller's own
+         */
+        post: operations["sessions_branch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow an analysis session: its events by number, and who is here
+         * @description `event: event` for each event, `event: presence` when somebody comes, goes or looks elsewhere.
+         *
+         *     `event: reconnect` comes after ten minutes, `event: refused` when access ends.
+         */
+        get: operations["sessions_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the events of an analysis session in order
+         * @description List the events of an analysis session in order
+         */
+        get: operations["sessions_history"];
+        put?: never;
+        /**
+         * Add an event: something searched, seen, steered, pinned, noted, moved or undone
+         * @description Add an event: something searched, seen, steered, pinned, noted, moved or undone
+         */
+        post: operations["sessions_act"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the share links that are in force
+         * @description List the share links that are in force
+         */
+        get: operations["sessions_links"];
+        put?: never;
+        /**
+         * Make a share link, to view or to edit; its secret is in this answer and nowhere else
+         * @description Make a share link, to view or to edit; its secret is in this answer and nowhere else
+         */
+        post: operations["sessions_share"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/links/{link}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End a share link. Who came in by it stays a member
+         * @description End a share link. Who came in by it stays a member
+         */
+        delete: operations["sessions_revoke_link"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/members/{member}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take somebody out of an analysis session: owners anybody else, everybody themselves
+         * @description Take somebody out of an analysis session: owners anybody else, everybody themselves
+         */
+        delete: operations["sessions_remove_member"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/presence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Tell the others where the caller looks, and see where they do
+         * @description Tell the others where the caller looks, and see where they do
+         */
+        put: operations["sessions_appear"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export: a page of its own with pictures and provenance, a Python script that repeats it, or its events
+         * @description Export: a page of its own with pictures and provenance, a Python script that repeats it, or its events
+         */
+        get: operations["sessions_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{session}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rebuild the state as it was after event `at`, from the events
+         * @description Rebuild the state as it was after event `at`, from the events
+         */
+        get: operations["sessions_state_at"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1653,6 +2071,40 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Access
+         * @description What a member may do in one analysis session. Owners manage members; they and editors add events and links.
+         * @enum {string}
+         */
+        Access: "view" | "edit" | "owner";
+        /**
+         * Agreement
+         * @description Two alignments of one subject's layer, and whether two atlases name its units alike.
+         *
+         *     A unit counts where both give it a trusted label; it agrees where the labels' embeddings have a cosine of at least
+         *     .6. `chance` is the share for labels shuffled between units.
+         */
+        Agreement: {
+            /** Alignment */
+            alignment: string;
+            /** Other */
+            other: string;
+            /** Layer */
+            layer: string;
+            /** Units */
+            units: number;
+            /** Agreed */
+            agreed: number | null;
+            /** Chance */
+            chance: number | null;
+            /**
+             * Cosine
+             * @description mean
+             */
+            cosine: number | null;
+            /** Examples */
+            examples: components["schemas"]["UnitAgreement"][];
+        };
+        /**
          * Alignment
          * @description How far two representations agree. `aci` is corrected for chance; `gri`, the published index, is not.
          *
@@ -1701,7 +2153,9 @@ export interface components {
         };
         /**
          * AlignmentRequest
-         * @description Carry an atlas over to another snapshot of the same dataset. Each sample is a window that both models saw.
+         * @description Carry an atlas over to another model that saw the same samples: a snapshot, or a capture of a language model.
+         *
+         *     `pools` of a capture: the pool of the subject's tokens is chosen together with the translator, on validation.
          */
         AlignmentRequest: {
             /**
@@ -1709,11 +2163,12 @@ export interface components {
              * @description id or name of an atlas
              */
             atlas: string;
-            /**
-             * Snapshot
-             * @description id or name of the subject's snapshot
-             */
-            snapshot: string;
+            /** Snapshot */
+            snapshot?: string | null;
+            /** Capture */
+            capture?: string | null;
+            /** Pools */
+            pools?: ("max" | "mean" | "last" | "top3" | "absmax")[] | null;
             /** Layers */
             layers?: string[] | null;
             /**
@@ -1746,6 +2201,34 @@ export interface components {
             kind: "all";
         };
         /**
+         * AnalysisSession
+         * @description A session with its state; `access` is the caller's.
+         */
+        AnalysisSession: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            access: components["schemas"]["Access"];
+            /** Members */
+            members: components["schemas"]["Member"][];
+            state: components["schemas"]["SessionState"];
+            /** Parent */
+            parent: string | null;
+            /** Parent Seq */
+            parent_seq: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+        };
+        /**
          * Atlas
          * @description Labelled latents of one layer; immutable. `tiers` counts latents; `shuffled` must stay near .5.
          *
@@ -1760,7 +2243,9 @@ export interface components {
             /** Sae */
             sae: string;
             /** Snapshot */
-            snapshot: string;
+            snapshot: string | null;
+            /** Capture */
+            capture?: string | null;
             /** Model */
             model: string;
             /** Layer */
@@ -1773,6 +2258,14 @@ export interface components {
             latents: number;
             /** Vocabulary Sha256 */
             vocabulary_sha256: string;
+            /**
+             * Methods
+             * @description labels by how they were made; of text only
+             * @default {}
+             */
+            methods: {
+                [key: string]: number;
+            };
             /** Tiers */
             tiers: {
                 [key: string]: number;
@@ -1808,7 +2301,9 @@ export interface components {
             /** Atlas */
             atlas: string;
             /** Snapshot */
-            snapshot: string;
+            snapshot: string | null;
+            /** Capture */
+            capture?: string | null;
             /** Model */
             model: string;
             /** Layers */
@@ -1846,10 +2341,17 @@ export interface components {
              * @enum {string}
              */
             tier: "verified" | "weak" | "untrusted" | "insufficient_evidence";
+            /** Method */
+            method?: string | null;
+            /** Density */
+            density?: number | null;
         };
         /**
          * AtlasRequest
-         * @description Name the latents of an autoencoder by the nearest names of a list, and judge each name on other samples.
+         * @description Name the latents of an autoencoder, and judge each name on other samples.
+         *
+         *     Pictures: the nearest names of a list. Text: rules on tokens, contrast terms, output terms and the nearest names,
+         *     of which the best on validation documents is kept; `words` are the corpus's own words. Default: imagenet-1k, words.
          */
         AtlasRequest: {
             /**
@@ -1859,12 +2361,8 @@ export interface components {
             sae: string;
             /** Name */
             name?: string | null;
-            /**
-             * Vocabulary
-             * @default imagenet-1k
-             * @enum {string}
-             */
-            vocabulary: "imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "list";
+            /** Vocabulary */
+            vocabulary?: ("imagenet-1k" | "imagenet-22k" | "classes" | "captions" | "words" | "list") | null;
             /** Names */
             names?: string[] | null;
             /**
@@ -2270,6 +2768,23 @@ export interface components {
             /** Yaml */
             yaml?: string | null;
         };
+        /** AuditSeen */
+        AuditSeen: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "audit";
+            /**
+             * Audit
+             * @description id of an audit
+             */
+            audit: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Passed */
+            passed: boolean;
+        };
         /**
          * AuditSummary
          * @description A finished audit in a list.
@@ -2320,6 +2835,122 @@ export interface components {
             right: number;
             /** Bottom */
             bottom: number;
+        };
+        /**
+         * BranchRequest
+         * @description A copy of the record up to event `at` (None: all of it) that goes its own way from there.
+         */
+        BranchRequest: {
+            /** Name */
+            name: string;
+            /** At */
+            at?: number | null;
+        };
+        /**
+         * Capture
+         * @description Activations of a language model over a corpus; immutable. `splits` counts windows of whole documents.
+         */
+        Capture: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Model */
+            model: string;
+            /** Corpus */
+            corpus: string;
+            /** Layers */
+            layers: components["schemas"]["CapturedLayer"][];
+            /** Windows */
+            windows: number;
+            /** Splits */
+            splits: {
+                [key: string]: number;
+            };
+            /**
+             * Order Sha256
+             * @description of the windows in their order: equal for models that saw the same text
+             */
+            order_sha256: string;
+            request: components["schemas"]["CaptureRequest"];
+            /** Lineage */
+            lineage: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * CaptureRequest
+         * @description Run a language model over windows of a corpus and keep its activations, token by token and pooled.
+         *
+         *     Windows are drawn evenly from all documents and shuffled by the seed; two models captured with the same corpus,
+         *     number and seed see the same characters. Tokens whose norm exceeds ten times the layer's median are left out.
+         */
+        CaptureRequest: {
+            /**
+             * Model
+             * @description id or name of a language model
+             */
+            model: string;
+            /**
+             * Corpus
+             * @description id or name of a dataset of text
+             */
+            corpus: string;
+            /**
+             * Layers
+             * @description default: the residual stream at half depth
+             */
+            layers?: string[] | null;
+            /**
+             * Pools
+             * @default [
+             *       "max",
+             *       "mean",
+             *       "last",
+             *       "top3"
+             *     ]
+             */
+            pools: ("max" | "mean" | "last" | "top3" | "absmax")[];
+            /**
+             * Windows
+             * @default 10000
+             */
+            windows: number;
+            /**
+             * Shard
+             * @description windows a part
+             * @default 500
+             */
+            shard: number;
+            /**
+             * Batch
+             * @default 32
+             */
+            batch: number;
+            /** Name */
+            name?: string | null;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * CapturedLayer
+         * @description A layer of a capture. `norm` is the median norm of its tokens, the unit of strengths; `tokens` were kept.
+         */
+        CapturedLayer: {
+            /** Layer */
+            layer: string;
+            /** Width */
+            width: number;
+            /** Norm */
+            norm: number;
+            /** Tokens */
+            tokens: number;
         };
         /**
          * CarriedLabel
@@ -3374,6 +4005,33 @@ export interface components {
             away: components["schemas"]["SampleSet"];
         };
         /**
+         * DirectionQuery
+         * @description A direction to steer with, from a text or from latents. `map`: how an alignment turns latents into activations.
+         *
+         *     write: ridge from codes to activations (what raises a latent); cov: covariances; read: the translator's own columns.
+         *     An atlas takes its autoencoder's decoder rows (`native`).
+         */
+        DirectionQuery: {
+            /** Text */
+            text?: string | null;
+            /** Latents */
+            latents?: number[] | null;
+            /** Layer */
+            layer?: string | null;
+            /**
+             * Map
+             * @default write
+             * @enum {string}
+             */
+            map: "native" | "write" | "cov" | "read";
+            /**
+             * M
+             * @description latents that a text may choose
+             * @default 5
+             */
+            m: number;
+        };
+        /**
          * DirectionTarget
          * @description A direction in a layer's activations, inline or stored. It is divided by its norm before use.
          *
@@ -3548,6 +4206,14 @@ export interface components {
             high: number;
             /** N */
             n: number;
+        };
+        /**
+         * EventDraft
+         * @description One thing to add to the record.
+         */
+        EventDraft: {
+            /** Action */
+            action: components["schemas"]["Search"] | components["schemas"]["View"] | components["schemas"]["Steer"] | components["schemas"]["PinComponent"] | components["schemas"]["Unpin"] | components["schemas"]["WriteNote"] | components["schemas"]["SeeAudit"] | components["schemas"]["Move"] | components["schemas"]["Undo"];
         };
         /**
          * Example
@@ -3903,6 +4569,14 @@ export interface components {
             /** Version */
             version: number;
         };
+        /**
+         * JoinRequest
+         * @description The secret of a share link: what stands behind `#` in its address.
+         */
+        JoinRequest: {
+            /** Link */
+            link: string;
+        };
         JsonValue: unknown;
         /**
          * KeptPlaces
@@ -4046,7 +4720,7 @@ export interface components {
         };
         /**
          * LatentExample
-         * @description A sample on which a latent fires.
+         * @description A sample on which a latent fires. Of text: a window of the corpus, and the characters where it fires most.
          */
         LatentExample: {
             /** Sample */
@@ -4057,6 +4731,13 @@ export interface components {
             value: number;
             /** Held Out */
             held_out: boolean;
+            /** Text */
+            text?: string | null;
+            /** Span */
+            span?: [
+                number,
+                number
+            ] | null;
         };
         /**
          * Layer
@@ -4195,7 +4876,8 @@ export interface components {
          * @description A subject layer. `state` is `insufficient_evidence` where no latent has 20 training and 10 test positives.
          *
          *     `shuffled` refits the chosen translator on permuted pairs: .50 is what it must reach. `base` is the AP of chance.
-         *     `tiers` counts latents by the lower bound of their AUROC over documents.
+         *     `tiers` counts latents by the lower bound of their AUROC over documents. Text only: `lexical` predicts from the bag
+         *     of the subject's tokens alone and `length` from their number, which the transfer has to beat.
          */
         LayerTransfer: {
             /** Layer */
@@ -4222,6 +4904,16 @@ export interface components {
             samples: {
                 [key: string]: number;
             };
+            /** Pool */
+            pool?: ("max" | "mean" | "last" | "top3" | "absmax") | null;
+            lexical?: components["schemas"]["TransferFigures"] | null;
+            length?: components["schemas"]["TransferFigures"] | null;
+            /**
+             * Curve
+             * @default []
+             */
+            curve: components["schemas"]["ScalingPoint"][];
+            retrieval?: components["schemas"]["Retrieval"] | null;
         };
         /**
          * Leaderboard
@@ -4259,6 +4951,28 @@ export interface components {
             behind?: components["schemas"]["Estimate"] | null;
             /** P Behind */
             p_behind?: number | null;
+        };
+        /**
+         * LinkRequest
+         * @description Whoever of the workspace opens the link becomes a member with this access.
+         */
+        LinkRequest: {
+            /**
+             * Access
+             * @default view
+             * @enum {string}
+             */
+            access: "view" | "edit";
+            /**
+             * Days
+             * @default 30
+             */
+            days: number;
+        };
+        /** LinkRevoked */
+        LinkRevoked: {
+            /** Id */
+            id: string;
         };
         /**
          * LoggedOut
@@ -4302,6 +5016,21 @@ export interface components {
             ceiling: number;
             /** Relative */
             relative: number;
+        };
+        /** Member */
+        Member: {
+            /** User */
+            user: string;
+            /** Name */
+            name: string;
+            access: components["schemas"]["Access"];
+        };
+        /** MemberRemoved */
+        MemberRemoved: {
+            /** Session */
+            session: string;
+            /** User */
+            user: string;
         };
         /**
          * Model
@@ -4389,11 +5118,50 @@ export interface components {
             /** Licence */
             licence?: string | null;
         };
+        /**
+         * Move
+         * @description Go on with another snapshot. Pins stay; each names the snapshot that it was made on.
+         */
+        Move: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "move";
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+        };
+        /** Moved */
+        Moved: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "move";
+            /** Snapshot */
+            snapshot: string;
+            /** Name */
+            name: string;
+        };
         /** Neighbour */
         Neighbour: {
             component: components["schemas"]["ComponentRef"];
             /** Score */
             score: number;
+        };
+        /**
+         * NewShareLink
+         * @description A link with its secret, shown once. `path` opens it in the browser; the secret stands in the fragment.
+         */
+        NewShareLink: {
+            link: components["schemas"]["ShareLink"];
+            /** Secret */
+            secret: string;
+            /** Path */
+            path: string;
         };
         /**
          * NewToken
@@ -4403,6 +5171,58 @@ export interface components {
             token: components["schemas"]["Token"];
             /** Secret */
             secret: string;
+        };
+        /**
+         * Note
+         * @description A note in force. `seq` is its version: the last event that changed it.
+         *
+         *     `both` says that two people changed the same lines and both versions stand in it, until somebody writes it anew.
+         */
+        Note: {
+            /** Id */
+            id: string;
+            /** Seq */
+            seq: number;
+            /** Text */
+            text: string;
+            /** Both */
+            both: boolean;
+            /**
+             * Users
+             * @description everybody who wrote in it, in order
+             */
+            users: string[];
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+        };
+        /**
+         * NoteWritten
+         * @description `before`: what the writer saw; `text`: what they sent; `after`: what the note said then, others' changes merged.
+         *
+         *     `merge` is `clean` where others' changes were merged in, `both` where the same lines were changed and both kept.
+         */
+        NoteWritten: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "note";
+            /** Note */
+            note: string;
+            /** Before */
+            before: string;
+            /** Text */
+            text: string;
+            /** After */
+            after: string;
+            /**
+             * Merge
+             * @enum {string}
+             */
+            merge: "none" | "clean" | "both";
         };
         /** Page[AtlasAlignment] */
         Page_AtlasAlignment_: {
@@ -4436,6 +5256,13 @@ export interface components {
         Page_AuditSummary_: {
             /** Items */
             items: components["schemas"]["AuditSummary"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[Capture] */
+        Page_Capture_: {
+            /** Items */
+            items: components["schemas"]["Capture"][];
             /** Next */
             next?: string | null;
         };
@@ -4520,6 +5347,27 @@ export interface components {
         Page_Sample_: {
             /** Items */
             items: components["schemas"]["Sample"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[SessionEvent] */
+        Page_SessionEvent_: {
+            /** Items */
+            items: components["schemas"]["SessionEvent"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[SessionSummary] */
+        Page_SessionSummary_: {
+            /** Items */
+            items: components["schemas"]["SessionSummary"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[ShareLink] */
+        Page_ShareLink_: {
+            /** Items */
+            items: components["schemas"]["ShareLink"][];
             /** Next */
             next?: string | null;
         };
@@ -4635,6 +5483,85 @@ export interface components {
             weight: number;
         };
         /**
+         * Pin
+         * @description A pin in force; `seq` is the event that made it.
+         */
+        Pin: {
+            /** Seq */
+            seq: number;
+            /** User */
+            user: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            pinned: components["schemas"]["Pinned"];
+        };
+        /**
+         * PinComponent
+         * @description Keep a component of the session's snapshot. `snapshot` is what the reader sees; None trusts the session's.
+         */
+        PinComponent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "pin";
+            /** Snapshot */
+            snapshot?: string | null;
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
+        };
+        /**
+         * Pinned
+         * @description A component that was kept, with what it was computed from and the samples that show it.
+         */
+        Pinned: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "pin";
+            /** Snapshot */
+            snapshot: string;
+            component: components["schemas"]["ComponentRef"];
+            /** Dataset */
+            dataset: string;
+            /** Lineage */
+            lineage: string;
+            /** State */
+            state: string;
+            /** Clarity */
+            clarity: number | null;
+            /** Examples */
+            examples: number[];
+        };
+        /**
+         * Place
+         * @description Where the caller looks now. It is shown to the others and not recorded.
+         */
+        Place: {
+            /**
+             * Path
+             * @description a page of the workbench
+             */
+            path: string;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+        };
+        /**
          * PointsPlan
          * @description Which vectors become points. Positions are drawn once per sample and are the same for every layer and model.
          *
@@ -4710,6 +5637,16 @@ export interface components {
             ];
         };
         /**
+         * Present
+         * @description Who has the session open now, by name.
+         */
+        Present: {
+            /** Session */
+            session: string;
+            /** Viewers */
+            viewers: components["schemas"]["Viewer"][];
+        };
+        /**
          * Problem
          * @description Why a request was refused, and what to do. Figures and names that decide are further members.
          */
@@ -4782,6 +5719,22 @@ export interface components {
             conservation_gap?: number | null;
             /** Forward Change */
             forward_change?: number | null;
+        };
+        /**
+         * ReadToken
+         * @description A token with its characters. `kept` is False for sinks, which carry position and no meaning.
+         */
+        ReadToken: {
+            /** Text */
+            text: string;
+            /** Start */
+            start: number;
+            /** Stop */
+            stop: number;
+            /** Kept */
+            kept: boolean;
+            /** Labels */
+            labels: components["schemas"]["TokenLabel"][];
         };
         /**
          * ReadoutLayer
@@ -4915,11 +5868,25 @@ export interface components {
             position_alignment: number | null;
         };
         /**
+         * Retrieval
+         * @description Units found again by their own codes on other windows: mean reciprocal rank, mean percentile, and chance.
+         */
+        Retrieval: {
+            /** Mrr */
+            mrr: number;
+            /** Mpp */
+            mpp: number;
+            /** Chance Mrr */
+            chance_mrr: number;
+            /** Units */
+            units: number;
+        };
+        /**
          * Right
          * @description One permitted action. Roles are named sets of these (`contracts.governance.ROLES`).
          * @enum {string}
          */
-        Right: "look" | "search" | "submit" | "register" | "server-paths" | "steer" | "sign-off" | "audit-log" | "administer";
+        Right: "look" | "search" | "annotate" | "submit" | "register" | "server-paths" | "steer" | "sign-off" | "audit-log" | "administer";
         /**
          * Role
          * @enum {string}
@@ -4935,7 +5902,9 @@ export interface components {
             /** Name */
             name: string;
             /** Snapshot */
-            snapshot: string;
+            snapshot: string | null;
+            /** Capture */
+            capture?: string | null;
             /** Model */
             model: string;
             /** Dataset */
@@ -4987,12 +5956,29 @@ export interface components {
             label_share: number | null;
             /** Examples */
             examples: components["schemas"]["LatentExample"][];
+            /**
+             * Tokens
+             * @default []
+             */
+            tokens: components["schemas"]["TokenMass"][];
+            /**
+             * Raises
+             * @description tokens that its decoder row makes likelier, by the logit lens
+             * @default []
+             */
+            raises: string[];
+            /**
+             * Lowers
+             * @default []
+             */
+            lowers: string[];
         };
         /**
          * SaeQuality
          * @description Figures on held-out rows. `explained` is 1 - FVU; it is negative where the mean would have been better.
          *
-         *     `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0.
+         *     `histogram` counts latents by log10 of their density, with edges -inf, -6, -5 ... 0. `recovered`, of language models
+         *     only: share of the cross-entropy lost by zeroing the layer that its reconstruction keeps.
          */
         SaeQuality: {
             /** Explained */
@@ -5011,20 +5997,22 @@ export interface components {
             held_out: number;
             /** Trained On */
             trained_on: number;
+            /** Recovered */
+            recovered?: number | null;
         };
         /**
          * SaeRequest
-         * @description Train a sparse autoencoder on one layer of a published snapshot: a row a sample, as the snapshot pooled it.
+         * @description Train a sparse autoencoder on one layer of a snapshot (a row a picture) or of a capture (a row a token).
          *
-         *     A fifth of the samples, whole groups at a time, is kept out of training and gives every figure. `dead_rows` is how
-         *     many rows a latent may stay silent before it counts as dead; the default is 5 % of the run.
+         *     A fifth of the samples, whole groups at a time, is kept out of training and gives every figure; of a capture it is
+         *     the corpus's own test documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead;
+         *     the default is 5 % of the run.
          */
         SaeRequest: {
-            /**
-             * Snapshot
-             * @description id (`s_...`) or name of a snapshot
-             */
-            snapshot: string;
+            /** Snapshot */
+            snapshot?: string | null;
+            /** Capture */
+            capture?: string | null;
             /** Layer */
             layer: string;
             /** Name */
@@ -5161,6 +6149,18 @@ export interface components {
             weight: number;
         };
         /**
+         * ScalingPoint
+         * @description The chosen translator fitted on the first `windows` training windows, judged on all test windows.
+         */
+        ScalingPoint: {
+            /** Windows */
+            windows: number;
+            /** Auroc */
+            auroc: number;
+            /** Ap */
+            ap: number;
+        };
+        /**
          * ScenesSource
          * @description Generated scenes with captions, factors and exact pixel masks; the class is the shape of the object.
          *
@@ -5268,6 +6268,30 @@ export interface components {
             evaluation: components["schemas"]["LabelEvaluation"];
         };
         /**
+         * Search
+         * @description What was searched for, and what was found first. Pictures that were sent along are kept by hash only.
+         */
+        Search: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "search";
+            query: components["schemas"]["SearchQuery"] | null;
+            /**
+             * Pictures
+             * @default []
+             */
+            pictures: string[];
+            /**
+             * Hits
+             * @default []
+             */
+            hits: components["schemas"]["ComponentRef"][];
+            /** Lineage */
+            lineage?: string | null;
+        };
+        /**
          * SearchHit
          * @description One component, best first. `score` is a cosine; `z` says how far it lies from what unrelated prompts score.
          *
@@ -5334,6 +6358,152 @@ export interface components {
             min_z?: number | null;
             /** Templates */
             templates?: string[] | null;
+        };
+        /**
+         * SeeAudit
+         * @description An audit that was looked at as part of the inquiry.
+         */
+        SeeAudit: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "audit";
+            /**
+             * Audit
+             * @description id of an audit
+             */
+            audit: string;
+        };
+        /**
+         * SessionEvent
+         * @description One event. `seq` numbers a session's events without gaps from 1; `by` is the user's name.
+         */
+        SessionEvent: {
+            /** Session */
+            session: string;
+            /** Seq */
+            seq: number;
+            /** User */
+            user: string;
+            /** By */
+            by: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Action */
+            action: components["schemas"]["Search"] | components["schemas"]["View"] | components["schemas"]["Steer"] | components["schemas"]["Pinned"] | components["schemas"]["Unpin"] | components["schemas"]["NoteWritten"] | components["schemas"]["AuditSeen"] | components["schemas"]["Moved"] | components["schemas"]["Undone"];
+            /** Correlation */
+            correlation?: string | null;
+        };
+        /**
+         * SessionRequest
+         * @description Begin an analysis session on a snapshot.
+         */
+        SessionRequest: {
+            /** Name */
+            name: string;
+            /**
+             * Snapshot
+             * @description id (`s_...`) or name of a snapshot
+             */
+            snapshot: string;
+        };
+        /**
+         * SessionState
+         * @description What the events in force add up to, up to event `seq`. `places` holds each user's last page.
+         */
+        SessionState: {
+            /** Seq */
+            seq: number;
+            /** Snapshot */
+            snapshot: string;
+            /**
+             * Pins
+             * @default []
+             */
+            pins: components["schemas"]["Pin"][];
+            /**
+             * Notes
+             * @default []
+             */
+            notes: components["schemas"]["Note"][];
+            /**
+             * Audits
+             * @default []
+             */
+            audits: components["schemas"]["AuditSeen"][];
+            /**
+             * Places
+             * @default {}
+             */
+            places: {
+                [key: string]: components["schemas"]["Visit"];
+            };
+            /**
+             * Undone
+             * @description events that are not in force
+             * @default []
+             */
+            undone: number[];
+        };
+        /**
+         * SessionSummary
+         * @description A line of the list. `events` is the number of events, `parent` the session that it was branched from.
+         */
+        SessionSummary: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Snapshot */
+            snapshot: string;
+            /** Owner */
+            owner: string;
+            access: components["schemas"]["Access"];
+            /** Members */
+            members: number;
+            /** Events */
+            events: number;
+            /** Pins */
+            pins: number;
+            /** Notes */
+            notes: number;
+            /** Parent */
+            parent: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Changed At
+             * Format: date-time
+             */
+            changed_at: string;
+        };
+        /**
+         * ShareLink
+         * @description A link without its secret.
+         */
+        ShareLink: {
+            /** Id */
+            id: string;
+            access: components["schemas"]["Access"];
+            /** Created By */
+            created_by: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
         };
         /**
          * Side
@@ -5604,6 +6774,27 @@ export interface components {
          */
         State: "waiting" | "queued" | "running" | "done" | "failed" | "cancelled";
         /**
+         * Steer
+         * @description A steering of one prediction, with samples by number: pictures that were sent along are not kept.
+         */
+        Steer: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "steer";
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            request: components["schemas"]["SteeringRequest"];
+            /** Flipped */
+            flipped?: boolean | null;
+            /** Variation */
+            variation?: number | null;
+        };
+        /**
          * SteeredLayer
          * @description `norm`: median norm of its activations over reference pictures, the unit of strengths, if it was measured.
          *
@@ -5628,6 +6819,33 @@ export interface components {
             after: components["schemas"]["HeatMap"];
             /** Correlation */
             correlation: number | null;
+        };
+        /**
+         * SteeringDirection
+         * @description A unit vector in a layer of a model; put it into an intervention as `direction` with `vector`.
+         *
+         *     `cosines`: between the latents' own directions. `others`: cosine of the vector with what the other maps give.
+         *     `norm`: median norm of the layer's tokens, the unit of strengths.
+         */
+        SteeringDirection: {
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Map */
+            map: string;
+            /** Vector */
+            vector: number[];
+            /** Latents */
+            latents: components["schemas"]["UsedLatent"][];
+            /** Cosines */
+            cosines: number[][];
+            /** Others */
+            others: {
+                [key: string]: number;
+            };
+            /** Norm */
+            norm: number | null;
         };
         /**
          * SteeringPreview
@@ -5724,6 +6942,32 @@ export interface components {
             top: number;
         };
         /**
+         * TextQuery
+         * @description A text to be read token by token. `latents` limits what is shown; None shows the `k` strongest of each token.
+         */
+        TextQuery: {
+            /** Text */
+            text: string;
+            /**
+             * K
+             * @default 3
+             */
+            k: number;
+            /** Latents */
+            latents?: number[] | null;
+            /**
+             * Layer
+             * @description a layer of the subject; default: its first
+             */
+            layer?: string | null;
+            /**
+             * Trusted
+             * @description only labels that are verified or weak
+             * @default false
+             */
+            trusted: boolean;
+        };
+        /**
          * TextRow
          * @description One continuation. `end`: stop - the model ended it; length - it has `max_tokens`; None - still being written.
          */
@@ -5816,6 +7060,35 @@ export interface components {
             last_used_at?: string | null;
         };
         /**
+         * TokenLabel
+         * @description A latent active on a token. `share`: of the largest value that it reaches in this text.
+         */
+        TokenLabel: {
+            /** Latent */
+            latent: number;
+            /** Text */
+            text: string;
+            /** Value */
+            value: number;
+            /** Share */
+            share: number;
+            /**
+             * Tier
+             * @enum {string}
+             */
+            tier: "verified" | "weak" | "untrusted" | "insufficient_evidence";
+        };
+        /**
+         * TokenMass
+         * @description A token and its share of a latent's activation.
+         */
+        TokenMass: {
+            /** Token */
+            token: string;
+            /** Share */
+            share: number;
+        };
+        /**
          * TokenPlaces
          * @description Tokens by absolute position, counted from the first real token; padding does not count.
          */
@@ -5827,6 +7100,36 @@ export interface components {
             kind: "tokens";
             /** At */
             at: number[];
+        };
+        /**
+         * TokenQuery
+         * @description A text whose activations in one layer are wanted, token by token.
+         */
+        TokenQuery: {
+            /** Text */
+            text: string;
+            /** Layer */
+            layer: string;
+        };
+        /**
+         * TokenReading
+         * @description Labels on a model's activations, token by token. `latents`: those shown, strongest in the text first.
+         *
+         *     `carried` says that the labels come from another model's atlas through a translator.
+         */
+        TokenReading: {
+            /** Model */
+            model: string;
+            /** Layer */
+            layer: string;
+            /** Carried */
+            carried: boolean;
+            /** Translator */
+            translator: string | null;
+            /** Tokens */
+            tokens: components["schemas"]["ReadToken"][];
+            /** Latents */
+            latents: components["schemas"]["TokenLabel"][];
         };
         /**
          * TokenRequest
@@ -5956,6 +7259,47 @@ export interface components {
             /** Validation */
             validation: number;
             test: components["schemas"]["TransferFigures"];
+            /** Pool */
+            pool?: ("max" | "mean" | "last" | "top3" | "absmax") | null;
+        };
+        /**
+         * Undo
+         * @description Take an event back; None takes the caller's last one. Undoing an undo brings its event back.
+         */
+        Undo: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "undo";
+            /** Event */
+            event?: number | null;
+        };
+        /** Undone */
+        Undone: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "undo";
+            /** Event */
+            event: number;
+        };
+        /**
+         * UnitAgreement
+         * @description A unit with its best label from each atlas.
+         */
+        UnitAgreement: {
+            /** Unit */
+            unit: number;
+            /** Text */
+            text: string;
+            /** Other */
+            other: string;
+            /** Cosine */
+            cosine: number;
+            /** Agreed */
+            agreed: boolean;
         };
         /**
          * UnitHits
@@ -6006,6 +7350,24 @@ export interface components {
              * @default 8
              */
             latents: number;
+        };
+        /** Unpin */
+        Unpin: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "unpin";
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /**
+             * Sign
+             * @default 1
+             * @enum {integer}
+             */
+            sign: 1 | -1;
         };
         /**
          * Upload
@@ -6060,6 +7422,60 @@ export interface components {
             components: number;
             /** Share */
             share: number;
+        };
+        /**
+         * View
+         * @description A page that was looked at: where its reader can come back to.
+         */
+        View: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "view";
+            /**
+             * Path
+             * @description a page of the workbench
+             */
+            path: string;
+            /**
+             * Title
+             * @default
+             */
+            title: string;
+        };
+        /**
+         * Viewer
+         * @description Somebody who has the session open now.
+         */
+        Viewer: {
+            /** User */
+            user: string;
+            /** Name */
+            name: string;
+            access: components["schemas"]["Access"];
+            /** Path */
+            path: string | null;
+            /** Title */
+            title: string;
+        };
+        /**
+         * Visit
+         * @description Where a member was last.
+         */
+        Visit: {
+            /**
+             * Path
+             * @description a page of the workbench
+             */
+            path: string;
+            /** Title */
+            title: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
         };
         /**
          * VocabularyFigures
@@ -6124,6 +7540,32 @@ export interface components {
              * @description the closest to the unsteered outputs among them
              */
             recommended: number;
+        };
+        /**
+         * WriteNote
+         * @description Write a note, or change one. `base` is the `seq` of the state that the writer changed.
+         *
+         *     Where others changed the note since, both changes are merged line by line; lines that both changed are both kept.
+         *     An empty text takes the note away, unless somebody else wrote in it meanwhile.
+         */
+        WriteNote: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "note";
+            /**
+             * Note
+             * @description None writes a new one
+             */
+            note?: string | null;
+            /** Text */
+            text: string;
+            /**
+             * Base
+             * @default 0
+             */
+            base: number;
         };
     };
     responses: never;
@@ -6253,7 +7695,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description UnknownAtlas, UnknownLayer, UnknownSnapshot */
+            /** @description UnknownAtlas, UnknownCapture, UnknownLayer, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6367,6 +7809,321 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_agreement: {
+        parameters: {
+            query?: {
+                layer?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+                /** @description id (`align_...`) or name */
+                other: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Agreement"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAlignment, UnknownLayer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AtlasMismatch, CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InsufficientEvidence, InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_alignment_direction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DirectionQuery"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SteeringDirection"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description NoMatchingConcept, UnknownAlignment, UnknownLatent, UnknownLayer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DegenerateDirection, InsufficientEvidence, InvalidRequest, NoTextSide */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_localise: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`align_...`) or name */
+                alignment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TextQuery"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenReading"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAlignment, UnknownLatent, UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InsufficientEvidence, InvalidRequest, NoTokens, NotOfText, PromptTooLong */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6728,7 +8485,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description UnknownSae, UnknownSnapshot */
+            /** @description UnknownCapture, UnknownSae, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6755,7 +8512,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description EmptyVocabulary, InvalidRequest, LabelTooLong, NoTextSide */
+            /** @description EmptyVocabulary, HoldsText, InvalidRequest, LabelTooLong, NoTextSide */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6879,6 +8636,114 @@ export interface operations {
             };
         };
     };
+    atlas_atlas_direction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`atlas_...`) or name of an atlas */
+                atlas: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DirectionQuery"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SteeringDirection"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description NoMatchingConcept, UnknownAtlas, UnknownLatent, UnknownLayer */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DegenerateDirection, InvalidRequest, NoTextSide */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     atlas_atlas_labels: {
         parameters: {
             query?: never;
@@ -6937,6 +8802,114 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_read_text: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`atlas_...`) or name of an atlas */
+                atlas: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TextQuery"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenReading"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAtlas, UnknownLatent, UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, NoTokens, NotOfText, PromptTooLong */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7659,6 +9632,276 @@ export interface operations {
             };
             /** @description UploadTooLarge */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_captures: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Capture_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_capture_text: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CaptureRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorpusTooSmall, HoldsPictures, InvalidRequest, ReadsPictures */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    atlas_capture: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`cap_...`) or name of a capture */
+                capture: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Capture"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownCapture */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11543,6 +13786,105 @@ export interface operations {
             };
         };
     };
+    model_token_activations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenQuery"];
+            };
+        };
+        responses: {
+            /** @description Arrays as safetensors */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, NoTokens, PromptTooLong, ReadsPictures */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     jobs_repair_snapshot: {
         parameters: {
             query?: never;
@@ -11769,7 +14111,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description UnknownLayer, UnknownSnapshot */
+            /** @description UnknownCapture, UnknownLayer, UnknownSnapshot */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12147,6 +14489,1400 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_sessions: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SessionSummary_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_begin: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnalysisSession"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_join: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JoinRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnalysisSession"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownShareLink */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, SessionFull */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnalysisSession"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_branch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BranchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnalysisSession"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession, UnknownEvent */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_events: {
+        parameters: {
+            query?: {
+                /** @description the last event that is known */
+                after?: number;
+            };
+            header?: {
+                "last-event-id"?: number | null;
+            };
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_history: {
+        parameters: {
+            query?: {
+                order?: "oldest" | "newest";
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SessionEvent_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_act: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EventDraft"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionEvent"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden, ReadOnlySession */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession, UnknownAudit, UnknownComponent, UnknownEvent, UnknownLayer, UnknownNote, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict, NotUndoable, OtherSnapshot */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, SessionFull */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_links: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ShareLink_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden, ReadOnlySession */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_share: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewShareLink"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden, ReadOnlySession */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, SessionFull */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_revoke_link: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+                link: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkRevoked"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden, ReadOnlySession */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession, UnknownShareLink */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_remove_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberRemoved"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden, ReadOnlySession */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description NotFound, UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_appear: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Place"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Present"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_report: {
+        parameters: {
+            query?: {
+                format?: "html" | "python" | "json";
+            };
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/*": string;
+                };
+            };
+            /** @description Unchanged since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_state_at: {
+        parameters: {
+            query: {
+                at: number;
+            };
+            header?: never;
+            path: {
+                session: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionState"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession, UnknownEvent */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
