@@ -190,4 +190,5 @@ class SessionEvent(Contract):
     by: str
     at: datetime
     action: Happened
+    what: str = Field(description="the action in words, to stand behind the user's name")
     correlation: str | None = None

@@ -11,7 +11,7 @@ from contracts.session_events import EventDraft, PinComponent, Undo, WriteNote
 from contracts.sessions import Access, AnalysisSession, BranchRequest, JoinRequest, LinkRequest, SessionRequest
 from orchestration.cli.app import Json, desk
 from orchestration.cli.render import show_json, show_table
-from orchestration.sessions.sentences import component_name, sentence
+from orchestration.sessions.sentences import component_name
 
 nouns = typer.Typer(no_args_is_help=True, help="Analysis sessions: shared records of an inquiry, replayable.")
 
@@ -49,7 +49,7 @@ def show(context: typer.Context, session: str, events: int = 20, json: Json = Fa
     show_table(
         ("event", "at", "by", "what"),
         (
-            (one.seq, f"{one.at:%Y-%m-%d %H:%M}", one.by, sentence(one) + (" (undone)" if one.seq in off else ""))
+            (one.seq, f"{one.at:%Y-%m-%d %H:%M}", one.by, one.what + (" (undone)" if one.seq in off else ""))
             for one in reversed(history)
         ),
     )
@@ -69,7 +69,7 @@ def pin(context: typer.Context, session: str, layer: str, index: int, sign: int 
     at = desk(context)
     action = PinComponent.model_validate({"layer": layer, "index": index, "sign": sign})
     event = at.sessions.act(at.caller, session, EventDraft(action=action))
-    show_json(event) if json else typer.echo(f"event {event.seq}: {sentence(event)}")
+    show_json(event) if json else typer.echo(f"event {event.seq}: {event.what}")
 
 
 @nouns.command("note")
@@ -77,7 +77,7 @@ def note(context: typer.Context, session: str, text: str, json: Json = False) ->
     """Write a note."""
     at = desk(context)
     event = at.sessions.act(at.caller, session, EventDraft(action=WriteNote(text=text)))
-    show_json(event) if json else typer.echo(f"event {event.seq}: {sentence(event)}")
+    show_json(event) if json else typer.echo(f"event {event.seq}: {event.what}")
 
 
 @nouns.command("undo")
@@ -90,7 +90,7 @@ def undo(
     """Take an event back. Undoing an undo brings its event again."""
     at = desk(context)
     done = at.sessions.act(at.caller, session, EventDraft(action=Undo(event=event)))
-    show_json(done) if json else typer.echo(f"event {done.seq}: {sentence(done)}")
+    show_json(done) if json else typer.echo(f"event {done.seq}: {done.what}")
 
 
 @nouns.command("branch")

@@ -13,7 +13,7 @@ from contracts.errors import XsysError
 from contracts.explanation import ExplanationService, Snapshot
 from contracts.session_events import SessionEvent
 from contracts.sessions import AnalysisSession, Note, Pin
-from orchestration.sessions.sentences import component_name, sentence
+from orchestration.sessions.sentences import component_name
 
 STYLE = (
     "body{font:15px/1.5 system-ui;margin:2em auto;max-width:64em;padding:0 1em;color:#1c1f23}"
@@ -38,8 +38,7 @@ def report_page(
     snapshots = [state.snapshot, *(pin.pinned.snapshot for pin in state.pins)]
     off = set(state.undone)
     history = (
-        (event.seq, f"{event.at:%Y-%m-%d %H:%M:%S} UTC", event.by, sentence(event), event.seq in off)
-        for event in events
+        (event.seq, f"{event.at:%Y-%m-%d %H:%M:%S} UTC", event.by, event.what, event.seq in off) for event in events
     )
     record = {"session": session.model_dump(mode="json"), "events": [each.model_dump(mode="json") for each in events]}
     safe = json.dumps(record).replace("<", "\\u003c")
@@ -118,7 +117,7 @@ def _audits(session: AnalysisSession) -> list[str]:
 
 def _provenance(snapshot: str, caller: Caller, explanation: ExplanationService) -> str:
     try:
-        found = explanation.snapshot(caller, snapshot)
+        found = explanation.snapshot(caller, snapshot=snapshot)
     except XsysError as gone:
         return f"<h3>{escape(snapshot)}</h3><p>{escape(gone.detail)}"
     facts = "".join(f"<dt>{name}<dd>{escape(value)}" for name, value in _facts(found))

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import TypeAdapter
 from sqlalchemy import and_, delete, func, or_, select, update
 
 from contracts.base import Caller
-from contracts.session_events import SessionEvent
+from contracts.session_events import Happened, SessionEvent
 from contracts.sessions import Access, Member, UnknownAnalysisSession, Viewer
 from orchestration.governance.rows import UserRow
 from orchestration.sessions.rows import (
@@ -20,9 +21,11 @@ from orchestration.sessions.rows import (
     SessionMemberRow,
     ShareLinkRow,
 )
+from orchestration.sessions.sentences import sentence
 from services.kit.db import ReadSession, WriteSession, db_now, upsert
 
 PRESENT_SECONDS = 25.0
+HAPPENED: TypeAdapter[Happened] = TypeAdapter(Happened)
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,16 @@ def events_of(
 
 def event_of(row: SessionEventRow, name: str) -> SessionEvent:
     """Read an event; `name` is its user's."""
-    return SessionEvent.model_validate(
-        {
-            "session": row.session,
-            "seq": row.seq,
-            "user": row.user,
-            "by": name,
-            "at": row.at,
-            "action": row.action,
-            "correlation": row.correlation,
-        }
+    action = HAPPENED.validate_python(row.action)
+    return SessionEvent(
+        session=row.session,
+        seq=row.seq,
+        user=row.user,
+        by=name,
+        at=row.at,
+        action=action,
+        what=sentence(action),
+        correlation=row.correlation,
     )
 
 

@@ -7,7 +7,6 @@ from pprint import pformat
 
 from contracts.session_events import AuditSeen, Moved, NoteWritten, Pinned, Search, SessionEvent, Steer
 from contracts.sessions import AnalysisSession
-from orchestration.sessions.sentences import sentence
 
 HEAD = '''"""Repeats the analysis session {name} ({id}), events 1 to {seq}.
 
@@ -55,7 +54,7 @@ def script_text(session: AnalysisSession, events: Sequence[SessionEvent], first_
 
 def _lines(event: SessionEvent) -> Iterator[str]:
     yield ""
-    yield from _comment(f"{event.seq} · {event.at:%Y-%m-%d %H:%M:%S} UTC · {event.by} {sentence(event)}")
+    yield from _comment(f"{event.seq} · {event.at:%Y-%m-%d %H:%M:%S} UTC · {event.by} {event.what}")
     match event.action:
         case Search(query=query, hits=hits) if query is not None:
             asked = query.model_dump(mode="json", exclude_defaults=True)

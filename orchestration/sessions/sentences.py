@@ -5,23 +5,23 @@ from __future__ import annotations
 from contracts.explanation import ComponentRef, ComponentTerm, SampleTerm, SearchQuery, TextTerm
 from contracts.session_events import (
     AuditSeen,
+    Happened,
     Moved,
     NoteWritten,
     Pinned,
     Search,
-    SessionEvent,
     Steer,
     Undone,
     Unpin,
     View,
-)
+)  # fmt: skip
 
 LONGEST = 80
 
 
-def sentence(event: SessionEvent) -> str:
+def sentence(action: Happened) -> str:
     """Say what happened; who did it stands beside it."""
-    match event.action:
+    match action:
         case Search(query=query, pictures=pictures, hits=hits):
             asked = [*([] if query is None else [query_text(query)]), *("a picture" for _ in pictures)]
             return f"searched for {' and '.join(asked)}: {len(hits)} components recorded"
@@ -44,7 +44,7 @@ def sentence(event: SessionEvent) -> str:
             return f"moved the session to snapshot {name} ({snapshot})"
         case Undone(event=taken):
             return f"took back event {taken}"
-    raise AssertionError(f"an event without a sentence: {event.action.kind}")
+    raise AssertionError(f"an event without a sentence: {action.kind}")
 
 
 def component_name(component: ComponentRef) -> str:

@@ -47,6 +47,7 @@ from orchestration.sessions import repository
 from orchestration.sessions.report import report_page
 from orchestration.sessions.rows import AnalysisSessionRow, SessionEventRow
 from orchestration.sessions.script import script_text
+from orchestration.sessions.sentences import sentence
 from orchestration.sessions.sharing import Sharing
 from orchestration.sessions.state import UNDOABLE, applied, merged_note, note_of, rebuild, undone
 from services.kit.cursors import decode_cursor, decode_moment, encode_cursor
@@ -81,7 +82,7 @@ class Sessions(Sharing):
     # --- sessions -------------------------------------------------------------------------------
     def begin(self, caller: Caller, body: SessionRequest, idempotency_key: str | None = None) -> AnalysisSession:
         """Begin an analysis session on a snapshot; the caller owns it."""
-        snapshot = self._explanation.snapshot(caller, body.snapshot).id
+        snapshot = self._explanation.snapshot(caller, snapshot=body.snapshot).id
         body_hash = _hash(body.model_dump_json())
         state = SessionState(seq=0, snapshot=snapshot)
         try:
@@ -178,13 +179,15 @@ class Sessions(Sharing):
                 _refuse_other(known.body_hash, body_hash)
                 return repository.event_of(known, name)
             state = SessionState.model_validate(row.state)
+            decided = self._decided(db, caller, row, state, action)
             event = SessionEvent(
                 session=session,
                 seq=row.seq + 1,
                 user=caller.user,
                 by=name,
                 at=self._clock(),
-                action=self._decided(db, caller, row, state, action),
+                action=decided,
+                what=sentence(decided),
                 correlation=correlation_id() or None,
             )
             row.seq, row.changed_at = event.seq, event.at
@@ -210,7 +213,7 @@ class Sessions(Sharing):
         """Replace what a client says by what the services say, before the transaction begins."""
         match action:
             case PinComponent():
-                snapshot = self._explanation.snapshot(caller, action.snapshot or here)
+                snapshot = self._explanation.snapshot(caller, snapshot=action.snapshot or here)
                 detail = self._explanation.component(
                     caller, snapshot=snapshot.id, layer=action.layer, index=action.index, sign=action.sign
                 )
@@ -224,10 +227,10 @@ class Sessions(Sharing):
                     examples=[example.sample for example in detail.examples[:SHOWN_EXAMPLES]],
                 )
             case SeeAudit():
-                audit = self._audit.audit(caller, action.audit)
+                audit = self._audit.audit(caller, audit=action.audit)
                 return AuditSeen(audit=audit.id, snapshot=audit.snapshot, passed=audit.passed)
             case Move():
-                moved = self._explanation.snapshot(caller, action.snapshot)
+                moved = self._explanation.snapshot(caller, snapshot=action.snapshot)
                 return Moved(snapshot=moved.id, name=moved.name)
         return action
 

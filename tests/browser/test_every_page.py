@@ -21,6 +21,8 @@ PAGES = {
     "/alignment": "Alignment",
     "/audits": "Audits",
     "/audits/new?snapshot=small": "New audit",
+    "/sessions": "Analysis sessions",
+    "/sessions/join": "Join an analysis session",
     "/jobs": "Jobs",
     "/runs": "Training runs, side by side",
     "/datasets": "Datasets",

@@ -362,7 +362,9 @@ SUMMARY = sessions.SessionSummary(
     created_at=NOW, changed_at=NOW,
 )  # fmt: skip
 SEARCHED = session_events.Search(query=explanation.SearchQuery(terms=[explanation.TextTerm(text="½")]), hits=[REF])
-HAPPENED = session_events.SessionEvent(session=AS, seq=3, user="u", by="U", at=NOW, action=SEARCHED, correlation="c")
+HAPPENED = session_events.SessionEvent(
+    session=AS, seq=3, user="u", by="U", at=NOW, action=SEARCHED, what="w", correlation="c"
+)
 WRITE_NOTE = session_events.WriteNote(note=NOTE, text="½\n", base=2)
 SHARE_LINK = sessions.ShareLink(id="k_0123456789abcdef", access="view", created_by="U", created_at=NOW, expires_at=NOW)
 PRESENT = sessions.Present(

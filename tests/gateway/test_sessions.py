@@ -13,7 +13,7 @@ import uvicorn
 
 from contracts.governance import Role, TokenRequest
 from contracts.session_events import SessionEvent
-from contracts.sessions import Present
+from contracts.sessions import Present, UnknownAnalysisSession
 from orchestration.gateway import session_events
 from orchestration.gateway.app import create_app
 from orchestration.gateway.events import Streams
@@ -225,3 +225,58 @@ def test_fifty_viewers_of_one_session_see_every_event_once_and_one_another(world
         seen = [each.result(timeout=60) for each in watched]
     assert {tuple(numbers) for numbers, _ in seen} == {tuple(range(1, 21))}
     assert {most for _, most in seen} == {VIEWERS}
+
+
+# --- the Python client ----------------------------------------------------------------------------
+@pytest.fixture
+def connected(world, live):
+    """Return a function that makes an analyst and connects as them with the Python client."""
+    from contracts.base import Caller
+    from contracts.governance import ROLES
+    from xsys_client import Workbench
+
+    opened = []
+
+    def make(name: str) -> Workbench:
+        user = world.governance.add_member(name, Role.ANALYST)
+        caller = Caller(user=user, workspace="default", rights=ROLES[Role.ANALYST])
+        opened.append(Workbench(live, world.governance.create_token(caller, TokenRequest(name="t")).secret))
+        return opened[-1]
+
+    yield make
+    for workbench in opened:
+        workbench.http.close()
+
+
+def test_two_people_work_in_one_session_through_the_client(connected, tmp_path):
+    alice, bob = connected("alice"), connected("bob")
+    session = alice.begin("one", "stripes")
+    session.pin("blocks.1", 3)
+    session.note("first\nlast\n")
+    seen = session.state.notes[0]
+    theirs = bob.join(session.share("edit").path)
+    theirs.edit(seen, "FIRST\nlast\n")
+    session.edit(seen, "first\nLAST\n")
+    assert session.state.notes[0].text == "FIRST\nLAST\n"
+    session.undo()
+    assert theirs.state.notes[0].text == "FIRST\nlast\n"
+    assert [event.seq for event in theirs.events()] == [1, 2, 3, 4, 5]
+    followed = theirs.follow(after=2)
+    assert [next(followed).seq for _ in range(3)] == [3, 4, 5]
+    followed.close()
+    mine = theirs.branch("mine", at=1)
+    assert [one.name for one in bob.sessions()] == ["mine", "stripes"]
+    assert (len(mine.state.pins), mine.state.notes) == (1, [])
+    assert mine.export(tmp_path / "again.py", "python").read_text().startswith('"""Repeats the analysis session mine')
+    assert "blocks.1 · 3" in session._repr_html_()
+    with pytest.raises(UnknownAnalysisSession):
+        alice.session(mine.id)
+
+
+def test_a_follower_who_is_taken_out_is_told_so(connected):
+    alice, bob = connected("alice"), connected("bob")
+    session = alice.begin("one", "stripes")
+    theirs = bob.join(session.share("view").path)
+    alice.analysis.remove_member(session.id, bob.me().user)
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        next(theirs.follow())

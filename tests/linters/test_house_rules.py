@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("contracts", "services", "orchestration")
+PACKAGES = ("contracts", "services", "orchestration", "xsys_client")
 MODULES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "node_modules" not in path.parts
 )
 UNSAFE = {"pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib"}
 FETCHERS = {"requests", "urllib3", "aiohttp"}
 HEAVY = {"torch", "faiss", "timm", "open_clip", "transformers", "torchvision"}
-LIGHT = ("contracts", "orchestration", "services/kit", "services/data", "services/xui")
+LIGHT = ("contracts", "orchestration", "xsys_client", "services/kit", "services/data", "services/xui")
 LONGEST = 400
 
 

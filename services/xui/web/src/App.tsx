@@ -23,6 +23,9 @@ const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPag
 const NewAuditPage = lazy(async () => ({ default: (await import("./pages/NewAuditPage")).NewAuditPage }));
 const PredictPage = lazy(async () => ({ default: (await import("./pages/PredictPage")).PredictPage }));
 const RunsPage = lazy(async () => ({ default: (await import("./pages/RunsPage")).RunsPage }));
+const SessionPage = lazy(async () => ({ default: (await import("./pages/SessionPage")).SessionPage }));
+const SessionsPage = lazy(async () => ({ default: (await import("./pages/SessionsPage")).SessionsPage }));
+const JoinPage = lazy(async () => ({ default: (await import("./pages/JoinPage")).JoinPage }));
 const SearchPage = lazy(async () => ({ default: (await import("./pages/SearchPage")).SearchPage }));
 
 export function App() {
@@ -47,6 +50,9 @@ export function App() {
         <Route path="/audits" element={<AuditsPage />} />
         <Route path="/audits/new" element={<NewAuditPage />} />
         <Route path="/audits/:audit" element={<AuditPage />} />
+        <Route path="/sessions" element={<SessionsPage />} />
+        <Route path="/sessions/join" element={<JoinPage />} />
+        <Route path="/sessions/:session" element={<SessionPage />} />
         <Route path="/runs" element={<RunsPage />} />
         <Route path="/jobs" element={<JobsPage />} />
         <Route path="/jobs/:job" element={<JobPage />} />

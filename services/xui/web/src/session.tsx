@@ -21,7 +21,7 @@ export const useMay = (right: string): boolean => (useSession().identity.rights 
 export function RequireLogin({ children }: { children: ReactNode }) {
   const queries = useQueryClient();
   const navigate = useNavigate();
-  const { pathname, search } = useLocation();
+  const { pathname, search, hash } = useLocation();
   const session = useQuery({
     queryKey: SESSION,
     queryFn: async () => {
@@ -36,14 +36,14 @@ export function RequireLogin({ children }: { children: ReactNode }) {
     whenLoggedOut(() => {
       rememberCsrf(null);
       queries.removeQueries({ queryKey: SESSION });
-      navigate("/login", { state: { ended: true, from: window.location.pathname + window.location.search } });
+      navigate("/login", { state: { ended: true, from: window.location.pathname + window.location.search + window.location.hash } });
     });
     return () => whenLoggedOut(() => undefined);
   }, [navigate, queries]);
   if (session.isPending) return <Loading what="your session" />;
   if (session.isError) {
     const problem = asProblem(session.error);
-    if (problem.status === 401) return <Navigate to="/login" replace state={{ from: pathname + search }} />;
+    if (problem.status === 401) return <Navigate to="/login" replace state={{ from: pathname + search + hash }} />;
     return (
       <main className="page">
         <Refusal problem={problem} retry={() => void session.refetch()} />

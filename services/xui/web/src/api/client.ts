@@ -42,6 +42,14 @@ export type AuditFinding = Schemas["AuditFinding"];
 export type AuditPoint = Schemas["AuditPoint"];
 export type AuditRequest = Schemas["AuditRequest"];
 
+export type AnalysisSession = Schemas["AnalysisSession"];
+export type SessionSummary = Schemas["SessionSummary"];
+export type SessionEvent = Schemas["SessionEvent"];
+export type SessionAction = Schemas["EventDraft"]["action"];
+export type Pin = Schemas["Pin"];
+export type Note = Schemas["Note"];
+export type Viewer = Schemas["Viewer"];
+
 let csrf: string | null = null;
 let loggedOut: () => void = () => undefined;
 

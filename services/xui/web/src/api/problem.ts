@@ -8,6 +8,8 @@ export class Problem extends Error {
   readonly correlationId: string | null;
   /** Of a text that was sent, where there is one to mend. */
   readonly line: number | null;
+  /** What was given where something else was expected. */
+  readonly given: string | null;
 
   constructor(given: {
     title: string;
@@ -17,6 +19,7 @@ export class Problem extends Error {
     field?: string | null;
     correlationId?: string | null;
     line?: number | null;
+    given?: string | null;
   }) {
     super(`${given.title}: ${given.detail}`);
     this.name = "Problem";
@@ -27,6 +30,7 @@ export class Problem extends Error {
     this.field = given.field ?? null;
     this.correlationId = given.correlationId ?? null;
     this.line = given.line ?? null;
+    this.given = given.given ?? null;
   }
 }
 
@@ -42,6 +46,7 @@ export function problemOf(status: number, body: unknown): Problem {
     remedy: text(members.remedy) ?? "Try again; if it stays, `xsys doctor` tells what is missing.",
     field: text(members.field),
     correlationId: text(members.correlation_id),
+    given: text(members.given),
     line: typeof members.line === "number" ? members.line : null,
   });
 }

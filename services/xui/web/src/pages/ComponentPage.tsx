@@ -7,6 +7,7 @@ import { Gallery } from "../parts/Gallery";
 import { HistogramChart } from "../parts/HistogramChart";
 import { componentName, componentPath, likePath, snapshotPath } from "../parts/links";
 import { Metrics } from "../parts/Metrics";
+import { PinButton } from "../parts/PinButton";
 import { useSnapshot } from "../parts/snapshot";
 import { Loading, Refusal } from "../parts/states";
 import { Thumb } from "../parts/Thumb";
@@ -79,6 +80,7 @@ function Head({ snapshot, at, of: ref }: { snapshot: Snapshot; at: string; of: R
           )}
           <Step to={ref.index > 0 ? beside(-1) : null} state={state} name="← Previous" />
           <Step to={layer && ref.index + 1 < layer.width ? beside(1) : null} state={state} name="Next →" />
+          <PinButton snapshot={snapshot} of={ref} />
           <Link className="button primary" to={likePath(at, ref)}>
             Search like this
           </Link>

@@ -7,6 +7,7 @@ import { LayersPanel, Thresholds } from "../parts/LayersPanel";
 import { MoreButton } from "../parts/listing";
 import { componentName, componentPath } from "../parts/links";
 import { type Asked, readAsked, requestOf, STEP, writeAsked } from "../parts/query";
+import { useRecordedSearch } from "../parts/recording";
 import { Results } from "../parts/Results";
 import { SearchForm } from "../parts/SearchForm";
 import { useSnapshot } from "../parts/snapshot";
@@ -71,6 +72,7 @@ function Found({ snapshot, at, asked, change, list }: FoundProps) {
     staleTime: Infinity,
     placeholderData: keepPreviousData,
   });
+  useRecordedSearch(snapshot.id, body, found.isPlaceholderData ? undefined : found.data);
   if (body === null) return <Clearest snapshot={snapshot} at={at} layers={asked.layers} />;
   const hits = found.data?.hits ?? [];
   const stale = found.isFetching && found.data !== undefined;

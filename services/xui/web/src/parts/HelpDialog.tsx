@@ -16,6 +16,14 @@ const KEYS: [string, [string, string][]][] = [
       ["/", "go to the search box"],
       ["↓", "from the search box into the results"],
       ["← → ↑ ↓", "move among results; Home and End to the first and last"],
+      ["p", "pin the result, or the component of the page, in your analysis session"],
+    ],
+  ],
+  [
+    "Analysis session",
+    [
+      ["Ctrl Enter", "save the note"],
+      ["Ctrl Z", "undo your last change"],
     ],
   ],
   [

@@ -2,6 +2,8 @@ import type { KeyboardEvent, RefObject } from "react";
 import { Link } from "react-router";
 import type { SearchHit, Snapshot } from "../api/client";
 import { figure, signMark } from "../format";
+import { useMay } from "../session";
+import { useAnalysis } from "./analysis";
 import { componentPath } from "./links";
 import { Thumb } from "./Thumb";
 
@@ -15,8 +17,17 @@ interface Props {
 /** Result cards. Arrow keys move among them, Enter opens: each card is a link. */
 export function Results({ snapshot, at, hits, list }: Props) {
   const signed = new Set(snapshot.layers.filter((layer) => layer.signed).map((layer) => layer.name));
+  const { pin } = useAnalysis();
+  const may = useMay("annotate");
+  const onKey = (event: KeyboardEvent<HTMLOListElement>) => {
+    if (event.key === "p" && may && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      const cards = [...event.currentTarget.querySelectorAll("a.card")];
+      const hit = hits[cards.indexOf(event.target as Element)];
+      if (hit) void pin(snapshot, hit.component);
+    } else moveFocus(event);
+  };
   return (
-    <ol className="cards" ref={list} onKeyDown={moveFocus} aria-label="Components found, best first">
+    <ol className="cards" ref={list} onKeyDown={onKey} aria-label="Components found, best first">
       {hits.map((hit) => (
         <li key={`${hit.component.layer}:${hit.component.index}:${hit.component.sign}`}>
           <Card hit={hit} dataset={snapshot.dataset.id} at={at} signed={signed.has(hit.component.layer)} />

@@ -4,8 +4,10 @@ import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router";
 import { api, ask, rememberCsrf } from "../api/client";
 import { useSession } from "../session";
 import { useTheme } from "../theme";
+import { AnalysisProvider } from "./analysis";
 import { Boundary } from "./Boundary";
 import { HelpDialog } from "./HelpDialog";
+import { SessionBar } from "./SessionBar";
 import { Loading } from "./states";
 
 const PAGES = [
@@ -13,6 +15,7 @@ const PAGES = [
   ["/predict", "Predict"],
   ["/alignment", "Alignment"],
   ["/audits", "Audits"],
+  ["/sessions", "Sessions"],
   ["/jobs", "Jobs"],
   ["/datasets", "Datasets"],
   ["/models", "Models"],
@@ -33,7 +36,7 @@ export function Shell() {
     },
   });
   return (
-    <>
+    <AnalysisProvider>
       <a className="skip" href="#content">
         Skip to content
       </a>
@@ -69,6 +72,7 @@ export function Shell() {
           </Suspense>
         </Boundary>
       </div>
-    </>
+      <SessionBar />
+    </AnalysisProvider>
   );
 }

@@ -1,5 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { type Answer, api, ask, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type Snapshot } from "../api/client";
+import { type Answer, api, ask, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot } from "../api/client";
 
 interface Listed {
   "/v1/snapshots": Snapshot;
@@ -8,6 +8,7 @@ interface Listed {
   "/v1/models": Model;
   "/v1/comparisons": Comparison;
   "/v1/audits": AuditSummary;
+  "/v1/sessions": SessionSummary;
 }
 
 interface Slice<P extends keyof Listed> {
@@ -23,6 +24,7 @@ const ASK = {
   "/v1/datasets": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/datasets", { params: query(cursor), signal }),
   "/v1/models": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/models", { params: query(cursor), signal }),
   "/v1/audits": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audits", { params: query(cursor), signal }),
+  "/v1/sessions": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/sessions", { params: query(cursor), signal }),
   "/v1/comparisons": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/comparisons", { params: query(cursor), signal }),
 };
 
