@@ -6395,6 +6395,11 @@ export interface components {
             at: string;
             /** Action */
             action: components["schemas"]["Search"] | components["schemas"]["View"] | components["schemas"]["Steer"] | components["schemas"]["Pinned"] | components["schemas"]["Unpin"] | components["schemas"]["NoteWritten"] | components["schemas"]["AuditSeen"] | components["schemas"]["Moved"] | components["schemas"]["Undone"];
+            /**
+             * What
+             * @description the action in words, to stand behind the user's name
+             */
+            what: string;
             /** Correlation */
             correlation?: string | null;
         };
