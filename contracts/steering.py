@@ -244,6 +244,7 @@ class Intervention(Contract):
 
     `unit` norm: strengths of add, set and clamp are in median norms of the layer's activations; raw: as they are.
     `half_life`: the change halves each time so many tokens have been generated; None keeps it constant.
+    `places`: by default all of a picture, and of text the kept ones: no first token, no chat template.
     `keep_norm`: activations are rescaled to the norm that they had.
     """
 
@@ -251,7 +252,7 @@ class Intervention(Contract):
     change: Change
     strength: Strength = 1.0
     unit: Literal["norm", "raw"] = "norm"
-    places: Places = AllPlaces()
+    places: Places | None = None
     half_life: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     condition: Condition | None = None
     keep_norm: bool = False

@@ -219,6 +219,13 @@ def build(settings: Settings) -> Wiring:
     )
 
 
+def language_pair(folder: Path) -> Path:
+    """Write a corpus and two tiny language models trained on it."""
+    from services.model.language.pair import write_pair
+
+    return write_pair(folder)
+
+
 def open_reaper(settings: Settings) -> Reaper:
     """Put together what the reaper needs: database, store and broker, and none of the services."""
     database = Database(settings.resolved_database_url)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import enum
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from contracts.data import DatasetRegistration, DemoSource
 from contracts.explanation import PictureTerm, SearchQuery, SnapshotRequest, TextTerm
 from contracts.model import ModelRegistration
-from orchestration.cli import clever_hans
+from orchestration.cli import clever_hans, language_demo
 from orchestration.cli.desk import Desk, local_desk
 from orchestration.cli.progress import follow
 from orchestration.cli.render import show_hits, show_json
@@ -65,32 +67,55 @@ class Which(enum.StrEnum):
 
     PHOTOGRAPHS = "photographs"
     CLEVER_HANS = "clever-hans"
+    LANGUAGE = "language"
 
 
 def demo(
     which: Annotated[
-        Which, typer.Argument(help="photographs: a real model; clever-hans: a misled one, against the truth.")
+        Which,
+        typer.Argument(
+            help="photographs: a real model; clever-hans: a misled one, against the truth; language: labels of one "
+            "language model carried over to another."
+        ),
     ] = Which.PHOTOGRAPHS,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the searches.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the server afterwards.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the snapshot as JSON and stop.")] = False,
+    windows: Annotated[int, typer.Option(help="language: windows of text that both models read.")] = 2000,
+    json: Annotated[bool, typer.Option("--json", help="Print the snapshot (or alignment) as JSON and stop.")] = False,
 ) -> None:
     """Explain a model on pictures, search it, and open the browser UI: a real one, or one that was misled."""
     begun = time.perf_counter()
     desk = local_desk()
     settings = load_settings()
-    hans = which is Which.CLEVER_HANS
-    folder = settings.home.absolute() / "controlled"
-    snapshot = clever_hans.build(desk, folder, quiet=json) if hans else build_demo(desk, quiet=json)
+    if which is Which.LANGUAGE:
+        _language(desk, settings.home.absolute() / "language-pair", windows=windows, json=json)
+    else:
+        _pictures(desk, settings.home.absolute(), which is Which.CLEVER_HANS, begun, json=json)
+    if not no_serve and not json:
+        run_server(settings if port is None else settings.model_copy(update={"port": port}))
+
+
+def _language(desk: Desk, folder: Path, *, windows: int, json: bool) -> None:
+    from orchestration.bootstrap import language_pair
+
+    installed = all(find_spec(package) for package in (language_demo.ATLAS, language_demo.SUBJECT))
+    if not installed and not json:
+        typer.echo("SmolLM2 and Gemma are not both installed: a tiny pair of models is trained instead")
+    real = language_demo.real_plan(windows) if installed else None
+    plan = real or language_demo.tiny_plan(folder, language_pair, windows)
+    found = language_demo.build(desk, plan, quiet=json)
+    show_json(found) if json else language_demo.show(desk, plan, found)
+
+
+def _pictures(desk: Desk, home: Path, hans: bool, begun: float, *, json: bool) -> None:
+    snapshot = clever_hans.build(desk, home / "controlled", quiet=json) if hans else build_demo(desk, quiet=json)
     if json:
         show_json(desk.explanation.snapshot(desk.caller, snapshot))
         return
     if hans:
-        clever_hans.show(desk, snapshot, settings.home.absolute() / "clever-hans.png")
+        clever_hans.show(desk, snapshot, home / "clever-hans.png")
     else:
         search_demo(desk, snapshot)
     typer.echo(f"\nsnapshot {snapshot} ready after {time.perf_counter() - begun:.0f} s")
     example = clever_hans.PROMPT if hans else "a striped animal"
     typer.echo(f'try: xsys search "{example}"    xsys snapshot show {snapshot}')
-    if not no_serve:
-        run_server(settings if port is None else settings.model_copy(update={"port": port}))

@@ -25,6 +25,7 @@ from contracts.language import (
     TokenQuery,
 )
 from contracts.model import Model, ModelRef
+from contracts.steering import KeptPlaces
 from services.model.interventions import Step, steered, steps_of
 from services.model.language.capture import norm_medians, token_activations
 from services.model.language.folder import LanguageModel
@@ -160,7 +161,7 @@ def _steps(models: Models, found: Model, language: LanguageModel, query: Generat
     widths = {layer.name: layer.width for layer in found.layers}
     wanted = [each.target.layer for each in query.interventions if each.unit == "norm" and each.target.layer in widths]
     norms = {layer: layer_norm(models, found, language, layer) for layer in dict.fromkeys(wanted)}
-    return steps_of(query.interventions, widths=widths, norms=norms)
+    return steps_of(query.interventions, widths=widths, norms=norms, places=KeptPlaces())
 
 
 def layer_norm(models: Models, found: Model, language: LanguageModel, layer: str) -> float:

@@ -85,12 +85,16 @@ def unit_vector(vector: Tensor, *, field: str = "target") -> Tensor:
     return (vector.double() / norm).float()
 
 
+EVERYWHERE = AllPlaces()
+
+
 def steps_of(
     interventions: Sequence[Intervention],
     *,
     widths: Mapping[str, int],
     norms: Mapping[str, float] | None = None,
     read: Read | None = None,
+    places: Places = EVERYWHERE,
 ) -> list[Step]:
     """Resolve declared interventions.
 
@@ -98,6 +102,7 @@ def steps_of(
     ----------
     widths : number of components of every layer that may be steered or read, by name.
     norms : median norm of the activations by layer, for strengths in that unit; see `median_norms`.
+    places : of interventions that name none.
     read : fetches stored directions and computes differences, [d]; without it only inline vectors are taken.
 
     Raises
@@ -106,7 +111,8 @@ def steps_of(
     not fit. DirectionUnavailable : no `read`. NoLayerNorm : a strength in norms of a layer whose
     norm is not given or zero.
     """
-    return [_step(each, number, widths, norms or {}, read) for number, each in enumerate(interventions)]
+    placed = [each if each.places else each.model_copy(update={"places": places}) for each in interventions]
+    return [_step(each, number, widths, norms or {}, read) for number, each in enumerate(placed)]
 
 
 def _step(
@@ -126,8 +132,16 @@ def _step(
         raise NonFiniteSteering(f"the strength {each.strength:g} is not finite in {layer}", field=f"{field}.strength")
     sided = isinstance(target, ComponentTarget) and target.sign is not None
     return Step(
-        layer, direction, each.change, strength, each.places, each.half_life, each.condition, sided, each.keep_norm
-    )
+        layer,
+        direction,
+        each.change,
+        strength,
+        each.places or AllPlaces(),
+        each.half_life,
+        each.condition,
+        sided,
+        each.keep_norm,
+    )  # fmt: skip
 
 
 def _direction(

@@ -17,13 +17,14 @@ from contracts.language import (
     UnknownGeneration,
 )
 from contracts.model import ModelRegistration
-from contracts.steering import ComponentTarget, Intervention
+from contracts.steering import ComponentTarget, Intervention, KeptPlaces
 from services.kit.blobs import Blobs
 from services.kit.db import Database, Table
 from services.kit.settings import Settings
 from services.kit.stages import StageRegistry, Work
 from services.model.errors import BadConfig
 from services.model.language.tiny import save_tiny
+from services.model.languages import planned
 from services.model.planning import plan_registration
 from services.model.preprocess import reads_pictures
 from services.model.service import Models
@@ -101,6 +102,14 @@ def test_a_registered_language_model_lists_its_sites_as_layers(models):
     assert model.facts["context"] == 256 and model.facts["perplexity"] > 100
     with pytest.raises(ReadsText):
         reads_pictures(model.ref)
+
+
+def test_steering_without_named_places_leaves_out_the_first_token_and_the_template(models):
+    silent = steer(strength=0.5).model_copy(update={"places": None})
+    with models.loaded(models.model(caller(), "tiny").ref) as built:
+        found = models.model(caller(), "tiny")
+        plan = planned(models, STEERER, found, built.language, request(interventions=[silent]))
+    assert [step.places for step in plan.steps] == [KeptPlaces()]
 
 
 def test_gguf_and_folder_of_one_model_have_the_same_weights_and_text(models, tiny, tmp_path):
