@@ -4492,6 +4492,7 @@ export interface components {
          *
          *     `unit` norm: strengths of add, set and clamp are in median norms of the layer's activations; raw: as they are.
          *     `half_life`: the change halves each time so many tokens have been generated; None keeps it constant.
+         *     `places`: by default all of a picture, and of text the kept ones: no first token, no chat template.
          *     `keep_norm`: activations are rescaled to the norm that they had.
          */
         Intervention: {
@@ -4513,13 +4514,8 @@ export interface components {
              * @enum {string}
              */
             unit: "norm" | "raw";
-            /**
-             * Places
-             * @default {
-             *       "kind": "all"
-             *     }
-             */
-            places: components["schemas"]["AllPlaces"] | components["schemas"]["KeptPlaces"] | components["schemas"]["TokenPlaces"] | components["schemas"]["Region"];
+            /** Places */
+            places?: (components["schemas"]["AllPlaces"] | components["schemas"]["KeptPlaces"] | components["schemas"]["TokenPlaces"] | components["schemas"]["Region"]) | null;
             /** Half Life */
             half_life?: number | null;
             condition?: components["schemas"]["Condition"] | null;
