@@ -22,6 +22,7 @@ COSTS: dict[Right, int] = {Right.LOOK: 1, Right.ANNOTATE: 5, Right.SEARCH: 10, R
 OTHER_COST = 10
 TAB_SHARE = 100  # of the limit that one gateway may owe
 TAB_SECONDS = 1.0
+WINDOW_SECONDS = 60.0
 
 
 class Tab:
@@ -44,16 +45,18 @@ class Tab:
         with self._lock:
             waiting, since = self._waiting.get(key, (0, now - self._seconds))  # the first of a key is counted at once
             waiting += cost
+            if since > now:
+                return cost
             if waiting > self._most or now - since >= self._seconds:
                 self._waiting[key] = (0, now)
                 return waiting
             self._waiting[key] = (waiting, since)
             return 0
 
-    def forget(self, key: tuple[str, ...]) -> None:
-        """Count the next cost of a key at once: who was refused gets nothing on tab."""
+    def refuse(self, key: tuple[str, ...]) -> None:
+        """Count every cost of a key at once for a minute: who was refused gets nothing on tab."""
         with self._lock:
-            self._waiting.pop(key, None)
+            self._waiting[key] = (0, time.monotonic() + WINDOW_SECONDS)
 
 
 class RateLimits:
@@ -79,7 +82,7 @@ class RateLimits:
         key = ("user", caller.workspace, caller.user)
         cost = self._tab.add(key, COSTS.get(right, OTHER_COST))
         if cost and not self._ask("hit", self._units, *key, cost=cost):
-            self._tab.forget(key)
+            self._tab.refuse(key)
             raise self._refusal(self._units, key, "requests of this user")
 
     def refuse_guesser(self, address: str) -> None:
