@@ -43,7 +43,7 @@ from contracts.labels import LabelRequest
 from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsPictures, ReadsText
 from contracts.model import ModelRegistration
 from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownSae
-from contracts.training import Curve, TrainingRequest
+from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
 JobId = Annotated[str, Field(pattern=r"^j_[0-9a-z]{8,40}$")]
@@ -180,6 +180,21 @@ class JobService(Protocol):
     )
     def train_model(self, caller: Caller, body: TrainingRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
+        ...
+
+    @operation(
+        "POST",
+        "/prunings",
+        right=Right.REGISTER,
+        refuses=(IdempotencyConflict, UnknownModel, UnknownDataset, LabelsMissingError, Conflict, *PICTURES_ONLY),
+    )
+    def prune_model(self, caller: Caller, body: PruningRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
+        """Cut channels out of a registered model within a loss of accuracy, and register the smaller one."""
+        ...
+
+    @operation("GET", "/jobs/{job}/pruning", right=Right.LOOK, refuses=(UnknownJob,))
+    def pruning(self, caller: Caller, job: JobId) -> Pruning:
+        """Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs."""
         ...
 
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))

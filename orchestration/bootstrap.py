@@ -118,6 +118,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.service import Explanation
     from services.explanation.stages import stages as explanation_stages
     from services.model.planning import plan_registration as plan_model
+    from services.model.planning_pruning import plan_pruning
     from services.model.planning_training import plan_training
     from services.model.sae.stages import sae_stages
     from services.model.service import Models
@@ -150,6 +151,14 @@ def build(settings: Settings) -> Wiring:
         dataset=lambda caller, body: plan_dataset(body, caller=caller, data=data, registry=registry),
         model=lambda caller, body: plan_model(body, caller=caller, models=model, registry=registry),
         training=lambda caller, body: plan_training(
+            body,
+            caller=caller,
+            models=model,
+            dataset=data.dataset(caller, body.dataset),
+            registry=registry,
+            numerics=numerics(settings),
+        ),
+        pruning=lambda caller, body: plan_pruning(
             body,
             caller=caller,
             models=model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State
-from contracts.training import Curve
+from contracts.training import Curve, Pruning
 from orchestration.jobs.bell import Bell, unit_of_work
 from orchestration.jobs.progression import cancel_job, end_job, reopen_job, start_stage
 from orchestration.jobs.repository import (
@@ -127,6 +128,17 @@ class Jobs:
             return Curve(job=job, epochs=[], stopped=False)
         facts = facts_of(self.blobs.open(known[key].blob))
         return Curve.model_validate({"job": job, **facts})
+
+    def pruning(self, caller: Caller, job: str) -> Pruning:
+        """Show what a pruning has found."""
+        with self.database.reading() as db:
+            visible_job(db, caller, job)
+            key = latest_output(db, job, "prune-channels", "pruning")
+            known = find_artifacts(db, caller.workspace, [key] if key else [])
+        if key is None or key not in known:
+            return Pruning(job=job)
+        found = json.loads(self.blobs.read(known[key].blob))
+        return Pruning.model_validate({"job": job, **{name: found[name] for name in found if name != "widths"}})
 
     def watch(self, caller: Caller, job: str, last: int | None = None) -> Iterator[tuple[int, Job]]:
         """Yield (version, job) whenever the version has grown, until the job has ended."""

@@ -19,7 +19,7 @@ from contracts.labels import LabelRequest
 from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
 from contracts.sae import SaeRequest
-from contracts.training import Curve, TrainingRequest
+from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.comparison import ComparisonPlanner
 from orchestration.pipelines.snapshot import SnapshotPlanner
@@ -36,6 +36,7 @@ class Planners:
     dataset: Callable[[Caller, DatasetRegistration], JobPlan]
     model: Callable[[Caller, ModelRegistration], JobPlan]
     training: Callable[[Caller, TrainingRequest], JobPlan]
+    pruning: Callable[[Caller, PruningRequest], JobPlan]
     labels: Callable[[Caller, LabelRequest], JobPlan]
     audit: Callable[[Caller, AuditRequest], JobPlan]
     correction: Callable[[Caller, CorrectionRequest], JobPlan]
@@ -85,6 +86,15 @@ class Pipelines:
         """Train a registered model on a labelled dataset, epoch by epoch, and register the result."""
         self._require_pictures(caller, [body.model], body.dataset)
         return self._submit(caller, body, idempotency_key, self._planners.training(caller, body))
+
+    def prune_model(self, caller: Caller, body: PruningRequest, idempotency_key: str | None = None) -> Job:
+        """Cut channels out of a registered model within a loss of accuracy, and register the smaller one."""
+        self._require_pictures(caller, [body.model], body.dataset)
+        return self._submit(caller, body, idempotency_key, self._planners.pruning(caller, body))
+
+    def pruning(self, caller: Caller, job: str) -> Pruning:
+        """Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs."""
+        return self._jobs.pruning(caller, job)
 
     def curve(self, caller: Caller, job: str) -> Curve:
         """Show the epochs of a training so far; empty for jobs of other kinds."""

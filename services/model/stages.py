@@ -15,6 +15,7 @@ from services.model.captures import capture_stages
 from services.model.corrections import correction_stages
 from services.model.features import collect_features
 from services.model.language_stages import register_language_model
+from services.model.pruned import pruning_stages
 from services.model.repository import add_model
 from services.model.service import Models
 from services.model.trained import register_trained, train_epoch
@@ -37,6 +38,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         *capture_stages(models),
         *audit_stages(models),
         *correction_stages(models, publish_model),
+        *pruning_stages(models, publish_model),
     )
 
 

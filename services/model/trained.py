@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from pydantic import JsonValue
 
 from contracts.errors import WrongWeights
@@ -30,7 +31,7 @@ def train_epoch(work: Work, models: Models) -> None:
     from services.model.training.session import Session
 
     request, number = TrainingRequest.model_validate(work.spec["request"]), int(str(work.spec["epoch"]))
-    before = _checkpoint(work) if "checkpoint" in work.inputs else None
+    before = checkpoint_of(work) if "checkpoint" in work.inputs else None
     if before is not None and before.stopped:
         work.emitted["checkpoint"] = work.inputs["checkpoint"]
         work.advance(int(str(work.spec["units"])))
@@ -60,7 +61,7 @@ def register_trained(work: Work, models: Models, publish: Publish) -> None:
         name=request.name, architecture=ref.architecture, config=built_with(work),
         preprocessing=ref.preprocessing,
     )  # fmt: skip
-    state = {name: part.contiguous() for name, part in result_of(_checkpoint(work)).items()}
+    state = {name: part.contiguous() for name, part in result_of(checkpoint_of(work)).items()}
     publish(work, asked, built, state, classes=list(data.classes))
     work.advance(1)
 
@@ -79,6 +80,11 @@ def start_of(ref: ModelRef, classes: Sequence[str], work: Work, models: Models) 
 
     torch.manual_seed(TrainingRequest.model_validate(work.spec["request"]).seed)
     built = build(ref.architecture, built_with(work))
+    if "pruned" in work.inputs:
+        built.model.load_state_dict(
+            {name: torch.from_numpy(np.array(part)) for name, part in load_arrays(work.path("pruned")).items()}
+        )
+        return built
     own, parent = built.model.state_dict(), load_file(models.blobs.open(ref.weights_sha256))
     added = sorted(own.keys() - parent.keys())
     if added:
@@ -90,8 +96,9 @@ def start_of(ref: ModelRef, classes: Sequence[str], work: Work, models: Models) 
 
 
 def built_with(work: Work) -> dict[str, JsonValue]:
-    """Constructor arguments of the trained model, as planned."""
-    return cast(dict[str, JsonValue], work.spec["config"])
+    """Constructor arguments of the trained model, as planned, and the widths that pruning left."""
+    config = cast(dict[str, JsonValue], work.spec["config"])
+    return {**config, "widths": work.record("pruning")["widths"]} if "pruning" in work.inputs else config
 
 
 def _split(manifest: Any, request: TrainingRequest) -> Split:
@@ -100,7 +107,8 @@ def _split(manifest: Any, request: TrainingRequest) -> Split:
     return split(manifest.labels(), manifest.groups(), request.validation, request.seed)
 
 
-def _checkpoint(work: Work) -> Checkpoint:
+def checkpoint_of(work: Work) -> Checkpoint:
+    """Read the checkpoint that this part begins from."""
     from services.model.training.session import Checkpoint
 
     path = work.path("checkpoint")

@@ -297,6 +297,7 @@ AGREEMENT = atlas_reading.Agreement(
     alignment="align_1", other="align_2", layer="a", units=2, agreed=0.5, chance=None, cosine=1 / 3,
     examples=[atlas_reading.UnitAgreement(unit=1, text="x", other="y", cosine=0.5, agreed=False)],
 )  # fmt: skip
+STEP = training.PruningStep(amount=0.0, channels=8, parameters=99, macs=1024, accuracy=0.5)
 SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
 SAE = sae.Sae(
     id="sae_1", name="n", snapshot="s_1", model="m_1", dataset="photos", layer="blocks.1", architecture="topk", width=8,
@@ -433,6 +434,8 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "jobs.register_model": ({"body": model.ModelRegistration(name="n", architecture="timm:x")}, JOB),
     "jobs.build_snapshot": ({"body": REQUEST}, JOB),
     "jobs.train_model": ({"body": training.TrainingRequest(name="n", model="m_1", dataset="d_1")}, JOB),
+    "jobs.prune_model": ({"body": training.PruningRequest(name="n", model="m_1", dataset="d_1")}, JOB),
+    "jobs.pruning": ({"job": "j_00000001"}, training.Pruning(job="j_00000001", before=STEP, removed={"conv": [3]})),
     "jobs.curve": ({"job": "j_00000001"}, training.Curve(job="j_00000001", epochs=[], stopped=False)),
     "alignment.comparisons": ({"limit": 3}, Page(items=[COMPARISON])),
     "alignment.comparison": ({"comparison": "c_1"}, COMPARISON),

@@ -23,7 +23,7 @@ from contracts.jobs import State
 from contracts.labels import LabelRequest
 from contracts.model import ModelRegistration
 from contracts.sae import SaeRequest
-from contracts.training import TrainingRequest
+from contracts.training import PruningRequest, TrainingRequest
 from orchestration.bootstrap import build
 from orchestration.jobs.bell import SilentBell
 from orchestration.jobs.reaper import Reaper
@@ -101,6 +101,8 @@ def requests_of(wiring, folder: Path):
     yield lambda: jobs.align_atlas(me, AlignmentRequest(atlas="words", capture="of second"))
     training = TrainingRequest(name="tuned", model="cnn", dataset="scenes", epochs=1, learning_rate=0.01)
     yield lambda: jobs.train_model(me, training)
+    pruning = PruningRequest(name="smaller", model="cnn", dataset="scenes", amounts=[0.1], loss=1.0, epochs=1)
+    yield lambda: jobs.prune_model(me, pruning)
     gguf = write_gguf(tiny_language_model(seed=1), folder / "tiny.gguf")
     language = ModelRegistration(
         name="lm", architecture="gguf:llama", weights=str(gguf), config={"perplexity_limit": 1e9}

@@ -15,8 +15,11 @@ from services.model.adapters.port import Adapter, Built
 from services.model.adapters.timm_models import TimmModels
 from services.model.adapters.torchvision_models import TorchvisionModels
 from services.model.errors import BadConfig
-from services.model.suppression import KEY, suppress
+from services.model.suppression import KEY as SUPPRESS
+from services.model.suppression import suppress
 
+WIDTHS = "widths"  # as in `services.model.training.widths`, which needs torch
+OURS = frozenset({SUPPRESS, WIDTHS})
 ADAPTERS: dict[str, Adapter] = {
     "timm": TimmModels(),
     "torchvision": TorchvisionModels(),
@@ -62,10 +65,14 @@ def build(architecture: str, config: Mapping[str, JsonValue]) -> Built:
     """
     adapter, name = adapter_for(architecture)
     try:
-        built = adapter.build(name, {key: value for key, value in config.items() if key != KEY})
+        built = adapter.build(name, {key: value for key, value in config.items() if key not in OURS})
     except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:  # whatever a constructor raises
         raise BadConfig(f"{architecture} cannot be built: {str(error)[:200]}", field="config") from error
     built.model.eval()
-    if KEY in config:
-        suppress(built.model, config[KEY])
+    if WIDTHS in config:
+        from services.model.training.widths import set_widths
+
+        set_widths(built.model, config[WIDTHS])
+    if SUPPRESS in config:
+        suppress(built.model, config[SUPPRESS])
     return built

@@ -230,13 +230,13 @@ class Session:
                 )
 
 
-def require_modules(model: nn.Module, names: Sequence[str]) -> None:
+def require_modules(model: nn.Module, names: Sequence[str], field: str = "freeze") -> None:
     """Refuse names that are no modules of the model. Raises `UnknownLayer` with the closest ones."""
     known = [name for name, _ in model.named_modules() if name]
     for name in names:
         if name not in known:
             closest = get_close_matches(name, known, n=3, cutoff=0.3)
-            raise UnknownLayer(f"the model has no module {name}", field="freeze", closest=[*closest])
+            raise UnknownLayer(f"the model has no module {name}", field=field, closest=[*closest])
 
 
 def result_of(checkpoint: Checkpoint) -> dict[str, Tensor]:

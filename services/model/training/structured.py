@@ -78,8 +78,12 @@ def groups_of(model: nn.Module, example: Tensor, scores: dict[str, Tensor], keep
     return found
 
 
-def choose_channels(groups: Sequence[Group], amount: float) -> dict[str, list[int]]:
+def choose_channels(groups: Sequence[Group], amount: float, *, scope: str = "global") -> dict[str, list[int]]:
     """The floor(amount C) channels with the smallest mean score per weight row, over all groups; one of each stays.
+
+    Parameters
+    ----------
+    scope : `global` over all groups together, or floor(amount C) of the C channels of each group (`layer`).
 
     Raises
     ------
@@ -87,6 +91,10 @@ def choose_channels(groups: Sequence[Group], amount: float) -> dict[str, list[in
     """
     if not 0 <= amount < 1:
         raise PruneAllError(f"an amount of {amount} leaves nothing; it lies in [0, 1)", field="amount")
+    if scope == "layer":
+        order_of = {group.root: group.scores.argsort(stable=True).tolist() for group in groups}
+        gone_of = {group.root: floor(amount * len(group.scores) + 1e-9) for group in groups}
+        return {root: sorted(order_of[root][:count]) for root, count in gone_of.items() if count}
     total = sum(len(group.scores) for group in groups)
     wanted = floor(amount * total + 1e-9)
     if wanted > total - len(groups):
@@ -108,12 +116,13 @@ def cut_channels(model: nn.Module, example: Tensor, removed: dict[str, list[int]
     import torch_pruning as tp
 
     smaller = copy.deepcopy(model).eval()
+    graph = _graph(smaller, example)  # groups do not share channels: cutting one leaves the numbers of the others
     for name, channels in removed.items():
         root = smaller.get_submodule(name)
         handler = tp.prune_linear_out_channels if isinstance(root, nn.Linear) else tp.prune_conv_out_channels
         if isinstance(root, nn.Conv2d) and root.groups == root.in_channels > 1:
             handler = tp.prune_depthwise_conv_out_channels
-        _graph(smaller, example).get_pruning_group(root, handler, idxs=list(channels)).prune()
+        graph.get_pruning_group(root, handler, idxs=list(channels)).prune()
     return Cut(smaller, removed)
 
 

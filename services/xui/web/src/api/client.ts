@@ -32,6 +32,7 @@ export type Estimate = Schemas["Estimate"];
 export type ScorerLabels = Schemas["ScorerLabels"];
 export type LabelStatus = ScorerLabels["status"];
 export type EpochFigures = Schemas["EpochFigures"];
+export type PruningStep = Schemas["PruningStep"];
 export type Comparison = Schemas["Comparison"];
 export type PairReport = Schemas["PairReport"];
 export type Concept = Schemas["Concept"];

@@ -10,6 +10,7 @@ import { Loading, Prose, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 import { useMay } from "../session";
 
+const PruningCurve = lazy(async () => ({ default: (await import("../parts/PruningCurve")).PruningCurve }));
 const TrainingCurve = lazy(async () => ({ default: (await import("../parts/TrainingCurve")).TrainingCurve }));
 
 export function JobPage() {
@@ -67,7 +68,12 @@ function Detail({ job }: { job: Job }) {
           <StageRow key={stage.name} stage={stage} />
         ))}
       </ol>
-      {job.kind === "training" && (
+      {job.kind === "pruning" && (
+        <Suspense fallback={<Loading what="the curve" />}>
+          <PruningCurve job={job} />
+        </Suspense>
+      )}
+      {(job.kind === "training" || (job.kind === "pruning" && job.stages.some((stage) => stage.name === "train-epoch"))) && (
         <Suspense fallback={<Loading what="the curve" />}>
           <TrainingCurve job={job} />
         </Suspense>
