@@ -892,6 +892,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job}/pruning": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs
+         * @description Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs
+         */
+        get: operations["jobs_pruning"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job}/retry": {
         parameters: {
             query?: never;
@@ -1230,6 +1250,26 @@ export interface paths {
          * @description Deliver a layer's activations on a text: `values` [K, d], `spans` [K, 2] characters, `ids`, `kept` [K]
          */
         post: operations["model_token_activations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/prunings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cut channels out of a registered model within a loss of accuracy, and register the smaller one
+         * @description Cut channels out of a registered model within a loss of accuracy, and register the smaller one
+         */
+        post: operations["jobs_prune_model"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5691,6 +5731,170 @@ export interface components {
             share: number;
             /** Members */
             members: number[];
+        };
+        /**
+         * Pruning
+         * @description What a pruning job found. `curves` begins with the criterion asked for; chance and magnitude stand beside it.
+         */
+        Pruning: {
+            /** Job */
+            job: string;
+            before?: components["schemas"]["PruningStep"] | null;
+            chosen?: components["schemas"]["PruningStep"] | null;
+            /**
+             * Curves
+             * @default []
+             */
+            curves: components["schemas"]["PruningCurve"][];
+            /**
+             * Removed
+             * @description channels that are gone, by the layer that made them
+             * @default {}
+             */
+            removed: {
+                [key: string]: number[];
+            };
+        };
+        /**
+         * PruningCurve
+         * @description How accuracy falls as channels go, by one criterion.
+         */
+        PruningCurve: {
+            /**
+             * Criterion
+             * @enum {string}
+             */
+            criterion: "magnitude" | "relevance" | "abs_relevance" | "random";
+            /** Steps */
+            steps: components["schemas"]["PruningStep"][];
+        };
+        /**
+         * PruningRequest
+         * @description Cut whole channels out of a registered model, train it on if `epochs` says so, and register the result.
+         *
+         *     Without `amount` the largest of `amounts` is taken whose accuracy on the kept-out samples falls by at most `loss`.
+         */
+        PruningRequest: {
+            /**
+             * Name
+             * @description name of the new model
+             */
+            name: string;
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            /**
+             * Dataset
+             * @description labelled as the model's classes
+             */
+            dataset: string;
+            /**
+             * Criterion
+             * @description what a channel is worth: the smallest go first
+             * @default relevance
+             * @enum {string}
+             */
+            criterion: "magnitude" | "relevance" | "abs_relevance" | "random";
+            /**
+             * Scope
+             * @description the share of all channels together, or of those of each layer
+             * @default global
+             * @enum {string}
+             */
+            scope: "global" | "layer";
+            /**
+             * Amounts
+             * @description shares of channels to try
+             * @default [
+             *       0.1,
+             *       0.2,
+             *       0.3,
+             *       0.4,
+             *       0.5,
+             *       0.6,
+             *       0.7
+             *     ]
+             */
+            amounts: number[];
+            /**
+             * Amount
+             * @description cut this share, whatever it costs
+             */
+            amount?: number | null;
+            /**
+             * Loss
+             * @description share of accuracy that may be lost
+             * @default 0.02
+             */
+            loss: number;
+            /**
+             * Keep
+             * @description layers that keep all their outputs; the classifier does anyway
+             */
+            keep?: string[];
+            /**
+             * Pictures
+             * @description training samples that relevance is summed over
+             * @default 512
+             */
+            pictures: number;
+            /**
+             * Method
+             * @default gradient
+             * @enum {string}
+             */
+            method: "lfp" | "gradient";
+            /**
+             * Learning Rate
+             * @default 0.01
+             */
+            learning_rate: number;
+            /**
+             * Epochs
+             * @description of training after the cut; 0 for none
+             * @default 0
+             */
+            epochs: number;
+            /**
+             * Batch
+             * @default 32
+             */
+            batch: number;
+            /**
+             * Validation
+             * @description share of groups kept out
+             * @default 0.2
+             */
+            validation: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * PruningStep
+         * @description A model with a share of its channels cut out; accuracy on the kept-out samples, before any further training.
+         */
+        PruningStep: {
+            /** Amount */
+            amount: number;
+            /**
+             * Channels
+             * @description output channels that are left, summed over the groups
+             */
+            channels: number;
+            /** Parameters */
+            parameters: number;
+            /**
+             * Macs
+             * @description multiply-accumulate operations of one picture
+             */
+            macs: number;
+            /** Accuracy */
+            accuracy: number;
         };
         /**
          * Quality
@@ -12199,6 +12403,91 @@ export interface operations {
             };
         };
     };
+    jobs_pruning: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pruning"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownJob */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     jobs_retry: {
         parameters: {
             query?: never;
@@ -13849,6 +14138,113 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest, NoTokens, PromptTooLong, ReadsPictures */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_prune_model: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PruningRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict, IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HoldsText, InvalidRequest, LabelsMissingError, ReadsText */
             422: {
                 headers: {
                     [name: string]: unknown;
