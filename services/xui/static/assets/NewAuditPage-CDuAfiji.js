@@ -1,4 +1,4 @@
-import{C as e,T as t,d as n}from"./app-BCGFgCtW.js";import{t as r}from"./useQuery-Dc4ztwMW.js";import{J as i,Y as a,Z as o,a as s,f as c,i as l,n as u,o as d,q as f,r as p,t as m}from"./states-HH0Iaxqw.js";import{d as h,l as g,n as _}from"./chunk-7RTFRKQW-CkYUQb7L.js";/* empty css              */var v=o(a(),1),y=i();function b({text:e,change:t,line:n,problem:r}){let i=(0,v.useRef)(null),a=(0,v.useRef)(null),o=e.split(`
+import{C as e,T as t,d as n}from"./app-ByTQH88B.js";import{t as r}from"./useQuery-Dc4ztwMW.js";import{J as i,Y as a,Z as o,a as s,f as c,i as l,n as u,o as d,q as f,r as p,t as m}from"./states-HH0Iaxqw.js";import{d as h,l as g,n as _}from"./chunk-7RTFRKQW-CkYUQb7L.js";/* empty css              */var v=o(a(),1),y=i();function b({text:e,change:t,line:n,problem:r}){let i=(0,v.useRef)(null),a=(0,v.useRef)(null),o=e.split(`
 `),s=(0,v.useRef)(e);return s.current=e,(0,v.useEffect)(()=>{if(n===null||i.current===null)return;let e=s.current.split(`
 `).slice(0,n-1).join(`
 `).length;i.current.focus(),i.current.setSelectionRange(e+ +(n>1),e+ +(n>1));let t=i.current.scrollHeight/s.current.split(`
