@@ -104,6 +104,19 @@ class GenerationRequest(Contract):
     top_k: Annotated[int, Field(ge=0, le=1000, description="draw among so many tokens; 0: all")] = 64
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     interventions: Annotated[list[Intervention], Field(max_length=16)] = []
+    scores: Annotated[bool, Field(description="judge every continuation once it is written")] = False
+
+
+class TextScores(Contract):
+    """What steering costs. `perplexity` of the continuation is the unsteered model's, None below two tokens.
+
+    Loops have a low perplexity, so look at repetition too: `distinct` share of pairs of words, `repeated` share of
+    groups of four.
+    """
+
+    perplexity: FiniteFloat | None
+    distinct: FiniteFloat
+    repeated: FiniteFloat
 
 
 class TextRow(Contract):
@@ -114,6 +127,7 @@ class TextRow(Contract):
     text: str
     tokens: int
     end: Literal["stop", "length"] | None = None
+    scores: TextScores | None = None
 
 
 class Generation(Contract):

@@ -41,7 +41,7 @@ def generate(
     at = desk(context)
     query = GenerationRequest(
         prompt=prompt, chat=chat, samples=samples, max_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed,
-        interventions=[intervention_of(text) for text in steer or []],
+        interventions=[intervention_of(text) for text in steer or []], scores=bool(steer),
     )  # fmt: skip
     if json:
         show_json(at.model.generate(at.caller, model, query))
@@ -51,7 +51,11 @@ def generate(
         follow(at, at.model.open_generation(at.caller, model, query))
         return
     for row in at.model.generate(at.caller, model, query).rows:
-        typer.echo(f"--- {row.arm}, seed {row.seed}\n{'' if chat else prompt}{row.text}")
+        judged = ""
+        if row.scores is not None:
+            perplexity = "–" if row.scores.perplexity is None else f"{row.scores.perplexity:.1f}"
+            judged = f", perplexity {perplexity}, repeated 4-grams {row.scores.repeated:.0%}"
+        typer.echo(f"--- {row.arm}, seed {row.seed}{judged}\n{'' if chat else prompt}{row.text}")
 
 
 def intervention_of(text: str) -> Intervention:

@@ -22,15 +22,17 @@ from contracts.language import (
     GenerationState,
     ReadsPictures,
     TextRow,
+    TextScores,
     TokenQuery,
 )
 from contracts.model import Model, ModelRef
 from contracts.steering import KeptPlaces
+from services.kit.repetition import repetition
 from services.model.interventions import Step, steered, steps_of
 from services.model.language.capture import norm_medians, token_activations
 from services.model.language.folder import LanguageModel
 from services.model.language.generate import Piece, Prompt, Sampling, generate, prompt_of, require_context
-from services.model.language.perplexity import reference_text
+from services.model.language.perplexity import continuation_perplexity, reference_text
 from services.model.writings import Writing
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def answer_of(models: Models, caller: Caller, model: str, query: GenerationReque
             for piece in pieces:
                 plan.rows[piece.row] = grown(plan.rows[piece.row], piece)
         seconds = time.perf_counter() - begun
+        if query.scores:
+            plan.rows[:] = scored(language, plan, plan.rows)
     return Generation(model=found.ref.id, prompt_tokens=len(plan.prompts[0].ids), rows=plan.rows, seconds=seconds)
 
 
@@ -131,6 +135,7 @@ class Plan:
     prompts: list[Prompt]
     sampling: Sampling
     steps: list[Step]
+    scores: bool = False
 
 
 def planned(models: Models, caller: Caller, found: Model, language: LanguageModel, query: GenerationRequest) -> Plan:
@@ -154,7 +159,7 @@ def planned(models: Models, caller: Caller, found: Model, language: LanguageMode
     require_context(language, prompts, sampling)
     steps = _steps(models, found, language, query)
     rows = [TextRow(arm=arm, seed=seed, text="", tokens=0) for arm in arms for seed in seeds]
-    return Plan(rows, prompts, sampling, [step for step in steps if not step.neutral])
+    return Plan(rows, prompts, sampling, [step for step in steps if not step.neutral], query.scores)
 
 
 def _steps(models: Models, found: Model, language: LanguageModel, query: GenerationRequest) -> list[Step]:
@@ -201,17 +206,37 @@ def grown(row: TextRow, piece: Piece) -> TextRow:
     return row.model_copy(update=more)
 
 
+def scored(language: LanguageModel, plan: Plan, rows: list[TextRow]) -> list[TextRow]:
+    """Judge each row by the unsteered model and by its repetition."""
+    found = []
+    for number, row in enumerate(rows):
+        prompt = plan.prompts[number % len(plan.prompts)]
+        distinct, repeated = repetition(row.text)
+        scores = TextScores(
+            perplexity=continuation_perplexity(language, prompt.ids, row.text), distinct=distinct, repeated=repeated
+        )
+        found.append(row.model_copy(update={"scores": scores}))
+    return found
+
+
 def _write(models: Models, ref: ModelRef, plan: Plan, writing: Writing) -> None:
     try:
-        with models.loaded(ref) as built, _closing(pieces_of(language_of(built), plan)) as pieces:
-            for piece in pieces:
+        with models.loaded(ref) as built:
+            language = language_of(built)
+            with _closing(pieces_of(language, plan)) as pieces:
+                for piece in pieces:
+                    with writing.news:
+                        abandoned = time.monotonic() - writing.read_at > models.writings.silence
+                        if writing.closed or abandoned:
+                            return
+                        writing.rows[piece.row] = grown(writing.rows[piece.row], piece)
+                        writing.version += 1
+                        writing.news.notify_all()
+            if plan.scores:
+                rows = scored(language, plan, writing.rows)
                 with writing.news:
-                    abandoned = time.monotonic() - writing.read_at > models.writings.silence
-                    if writing.closed or abandoned:
-                        return
-                    writing.rows[piece.row] = grown(writing.rows[piece.row], piece)
+                    writing.rows[:] = rows
                     writing.version += 1
-                    writing.news.notify_all()
     except XsysError as refusal:
         writing.refusal = refusal
     finally:

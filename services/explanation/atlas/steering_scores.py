@@ -16,6 +16,7 @@ from services.explanation.atlas.statistics import Doubles, Floats
 from services.explanation.atlas.term_labels import words_of
 from services.explanation.labels.label_metrics import faithfulness_of_steering
 from services.kit.keys import sha256_of
+from services.kit.repetition import repetition
 
 FALSE_POSITIVES = (0.01, 0.001)
 LEAST_DISTINCT, MOST_REPEATED = 0.5, 0.2
@@ -120,15 +121,6 @@ def leaked_words(texts: Sequence[str], chosen_by: Sequence[str]) -> list[str]:
     used = {word for text in texts for word in words_of(text)}
     chose = {word for text in chosen_by for word in words_of(text)}
     return sorted(word for word in used & chose if len(word) > 2)
-
-
-def repetition(text: str) -> tuple[float, float]:
-    """(distinct-2, share of repeated 4-grams) of a text's words; (1, 0) for texts too short to repeat."""
-    words = text.casefold().split()
-    pairs, fours = (list(zip(*(words[at:] for at in range(n)), strict=False)) for n in (2, 4))
-    distinct = len(set(pairs)) / len(pairs) if pairs else 1.0
-    repeated = 1 - len(set(fours)) / len(fours) if fours else 0.0
-    return distinct, repeated
 
 
 def fluency(texts: Sequence[str], perplexity: Floats, unsteered: Floats) -> NDArray[np.int64]:

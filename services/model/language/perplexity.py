@@ -54,6 +54,19 @@ def perplexity(language: LanguageModel, text: str, *, tokens: int = 2048, window
     return math.exp(lost / counted)
 
 
+def continuation_perplexity(language: LanguageModel, prompt: list[int], text: str) -> float | None:
+    """Perplexity of a text after a prompt (token ids without prefix); None for a text of fewer than two tokens."""
+    ids = language.tokenizer.encode(text)
+    before = [*language.tokenizer.facts.prefix, *prompt]
+    ids = ids[: language.context - len(before)]
+    if len(ids) < 2 or not before:
+        return None
+    with torch.inference_mode():
+        whole = torch.tensor([before + ids])
+        logits = language.model(input_ids=whole, use_cache=False).logits[0, len(before) - 1 : -1].float()
+        return math.exp(float(torch.nn.functional.cross_entropy(logits, whole[0, len(before) :])))
+
+
 def require_plausible(language: LanguageModel, *, limit: float = PERPLEXITY_LIMIT) -> float:
     """Perplexity of 1,024 tokens of `reference_text`.
 

@@ -112,6 +112,14 @@ def test_steering_without_named_places_leaves_out_the_first_token_and_the_templa
     assert [step.places for step in plan.steps] == [KeptPlaces()]
 
 
+def test_continuations_are_judged_by_the_unsteered_model_and_their_repetition(models):
+    rows = models.generate(STEERER, "tiny", request(temperature=0, interventions=[steer()], scores=True)).rows
+    plain, steered = (row.scores for row in rows)
+    assert 1 <= plain.perplexity < steered.perplexity
+    assert 0 <= steered.distinct <= 1 and 0 <= steered.repeated <= 1
+    assert models.generate(caller(), "tiny", request()).rows[0].scores is None
+
+
 def test_gguf_and_folder_of_one_model_have_the_same_weights_and_text(models, tiny, tmp_path):
     path = write_gguf(tiny, tmp_path / "tiny.gguf")
     other = register(models, name="from gguf", architecture="gguf:llama", weights=str(path), config=ANY)
