@@ -7,14 +7,13 @@ Goals are those of millions of tokens; each figure says how many there were. Nee
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.language_store import Captured, capture, demo_corpus, packaged_model
+from benchmarks.language_store import Captured, capture, demo_windows, packaged_model
 from benchmarks.report import Report
 from services.explanation.atlas.scores import (
     chance_ranks,
@@ -44,13 +43,9 @@ SPLICED = 32
 
 def documents_of(store: Path, windows: int) -> np.ndarray:
     """Document number of each window: [windows] int64."""
-    path = store / "documents.json"
-    if not path.is_file():
-        corpus = demo_corpus()
-        names: dict[str, int] = {}
-        found = [names.setdefault(one.document, len(names)) for one in corpus.passages(range(len(corpus)))]
-        path.write_text(json.dumps(found))
-    return np.array(json.loads(path.read_text())[:windows], np.int64)
+    names: dict[str, int] = {}
+    found = [names.setdefault(document, len(names)) for document, _ in demo_windows(store)[:windows]]
+    return np.array(found, np.int64)
 
 
 def complete(captures: list[Captured]) -> int:
@@ -89,9 +84,9 @@ def autoencoder(report: Report, store: Path, ours: Captured, test: np.ndarray, r
         ok=found.dead_share <= 0.1, n=n,
     )  # fmt: skip
     report.line(metric=f"{about}: active latents a token", value=round(found.active, 2), unit="")
-    language, corpus = packaged_model(ATLAS, store), demo_corpus()
+    language, windows = packaged_model(ATLAS, store), demo_windows(store)
     site = require_site(language.model, language.architecture, "model.layers.14")
-    texts = [one.text for one in corpus.passages(test[:SPLICED].tolist())]
+    texts = [windows[at][1] for at in test[:SPLICED].tolist()]
     norm = norm_medians(language, texts, [site.name])[site.name]
     losses = cross_entropies(language, site, sae, texts, norm=norm)
     recovered = loss_recovered(*losses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import tempfile
 import time
@@ -22,15 +23,20 @@ from services.model.language.convert import convert_gguf
 from services.model.language.folder import META, LanguageModel, load_folder
 from services.model.language.sources import join_parts, packaged_parts
 
-SHARD = 200  # windows
+SHARD, MOST = 200, 30_000  # windows
 PACKAGES = ["numpy", "scipy", "sklearn", "skimage", "torch", "transformers"]
 
 
-def demo_corpus() -> Corpus:
-    """Documents in the order of their hashes, windows of 256 characters."""
-    found, _, _ = sorted_out(read_documentation(DemoTextSource.model_validate({"packages": PACKAGES})))
-    order = sorted(found, key=lambda one: hashlib.sha256(f"0:{one.sha256}".encode()).digest())
-    return Corpus([Document(one.name, one.text, one.licence) for one in order], 256)
+def demo_windows(store: Path) -> list[tuple[str, str]]:
+    """(document, text) of each window of 256 characters, documents in the order of their hashes; written once."""
+    path = store / "windows.json"
+    if not path.is_file():
+        found, _, _ = sorted_out(read_documentation(DemoTextSource.model_validate({"packages": PACKAGES})))
+        order = sorted(found, key=lambda one: hashlib.sha256(f"0:{one.sha256}".encode()).digest())
+        corpus = Corpus([Document(one.name, one.text, one.licence) for one in order], 256)
+        windows = [(one.document, one.text) for one in corpus.passages(range(min(len(corpus), MOST)))]
+        path.write_text(json.dumps(windows))
+    return [(document, text) for document, text in json.loads(path.read_text())]
 
 
 def packaged_model(name: str, store: Path) -> LanguageModel:
@@ -64,8 +70,7 @@ def capture(name: str, store: Path, *, windows: int, layer: str | None = None) -
     """Capture the residual stream at half depth over the first windows; what is there is not done again."""
     language = packaged_model(name, store)
     layer = layer or last_block(language)
-    corpus = demo_corpus()
-    texts = [one.text for one in corpus.passages(range(min(windows, len(corpus))))]
+    texts = [text for _, text in demo_windows(store)[:windows]]
     medians = norm_medians(language, texts, [layer])
     target = store / f"{name}.{layer}"
     target.mkdir(exist_ok=True)
