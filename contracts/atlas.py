@@ -89,6 +89,13 @@ class AtlasMismatch(XsysError):
     remedy = "Use the artifact named by the atlas, or build a new atlas."
 
 
+class LabellerUnavailable(XsysError):
+    """No label was phrased: a language model was asked for, and none is set up, or it did not answer."""
+
+    status = 503
+    remedy = "Set XSYS_LABELLER_URL and XSYS_LABELLER_MODEL and see that the server answers, or build without it."
+
+
 class UnknownTranslator(XsysError):
     status = 404
     remedy = "Take one of `known`."
@@ -113,6 +120,7 @@ class AtlasRequest(Contract):
     name: Name | None = None
     vocabulary: Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "words", "list"] | None = None
     names: Annotated[list[str], Field(max_length=200_000)] | None = None
+    labeller: bool = Field(default=False, description="text: the settings' language model phrases a fifth label")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
-from contracts.atlas import AlignmentRequest, AtlasRequest, UnknownAtlas, WindowMismatch
+from contracts.atlas import AlignmentRequest, AtlasRequest, LabellerUnavailable, UnknownAtlas, WindowMismatch
 from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.captures import CaptureRequest, CorpusTooSmall, UnknownCapture
@@ -292,6 +292,7 @@ class JobService(Protocol):
             EmptyVocabulary,
             LabelTooLong,
             HoldsText,
+            LabellerUnavailable,
         ),
         max_body=64 << 20,
     )

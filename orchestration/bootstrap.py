@@ -103,6 +103,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.alignments.service import Alignments
     from services.explanation.alignments.stages import alignment_stages
     from services.explanation.atlas.capture_plans import plan_capture
+    from services.explanation.atlas.labeller import labeller_of
     from services.explanation.atlas.plans import plan_alignment, plan_atlas
     from services.explanation.atlas.sae_plans import plan_sae
     from services.explanation.atlas.service import Atlases
@@ -142,7 +143,7 @@ def build(settings: Settings) -> Wiring:
             *alignment_stages(),
             *audit_stages(explanation.encoders_in_memory),
             *correction_stages(),
-            *atlas_stages(explanation.encoders_in_memory),
+            *atlas_stages(explanation.encoders_in_memory, lambda: labeller_of(settings)),
             *sae_stages(model),
         )
     )

@@ -32,12 +32,15 @@ def build(
         str | None,
         typer.Option(help=f"{', '.join(KNOWN)}, or a file with a name a line. Default: imagenet-1k; of text, words."),
     ] = None,
+    labeller: Annotated[
+        bool, typer.Option("--labeller", help="Let the language model of XSYS_LABELLER_URL phrase labels too.")
+    ] = False,
     seed: int = 0,
     json: Json = False,
 ) -> None:
     """Name the latents of an autoencoder, and judge each name on samples that did not make it."""
     at = desk(context)
-    asked: dict[str, object] = {"sae": sae, "name": name, "seed": seed}
+    asked: dict[str, object] = {"sae": sae, "name": name, "labeller": labeller, "seed": seed}
     if vocabulary is None or vocabulary in KNOWN:
         asked["vocabulary"] = vocabulary
     elif Path(vocabulary).is_file():

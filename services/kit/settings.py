@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     batching: bool = Field(
         default=False, description="gather encodes that come together: more throughput, last bits differ under load"
     )
+    labeller_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="OpenAI-compatible server that may phrase labels of text",
+    )
+    labeller_model: str | None = Field(default=None, description="model that it is asked for")
+    labeller_key: SecretStr | None = Field(default=None, description="its API key, if it wants one")
     upload_limit: int = Field(default=1 << 30, ge=1, description="bytes of one uploaded archive")
     pixel_limit: int = Field(default=50_000_000, ge=1, description="pixels of one picture, read from its header")
 

@@ -31,7 +31,8 @@ class Atlasing:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.functions = {one.name: one for one in (*stages(bench.service), *atlas_stages(), *sae_stages(None))}
+        made = (*stages(bench.service), *atlas_stages(bench.service.encoders_in_memory), *sae_stages(None))
+        self.functions = {one.name: one for one in made}
         self.service = Atlases(bench.database, bench.blobs, bench.service.encoders_in_memory, models=None)
 
     def plan(self, make, request):

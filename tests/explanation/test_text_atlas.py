@@ -1,9 +1,18 @@
 """A text atlas on a tiny pair of language models: capture, autoencoder, labels, alignment, and what is asked of it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from contracts.atlas import AlignmentRequest, AtlasMismatch, AtlasRequest, UnitSearch, WindowMismatch
+from contracts.atlas import (
+    AlignmentRequest,
+    AtlasMismatch,
+    AtlasRequest,
+    LabellerUnavailable,
+    UnitSearch,
+    WindowMismatch,
+)
 from contracts.atlas_reading import DirectionQuery, TextQuery
 from contracts.captures import CaptureRequest, UnknownCapture
 from contracts.corpora import HoldsText
@@ -11,11 +20,14 @@ from contracts.errors import UnknownLayer
 from contracts.language import GenerationRequest
 from contracts.sae import SaeRequest, TooFewRows, UnknownLatent
 from contracts.steering import DirectionTarget, Intervention
+from services.explanation.atlas import text_labels
 from services.explanation.atlas.reading import encode
+from services.explanation.atlas.term_labels import TermLabel
 from services.kit.arrays import load_arrays
 from services.kit.artifacts import find_artifacts
+from services.kit.corpora import Corpus, Document
 from services.model.sae.stored import load_sae
-from tests.language_world import LAYER, SUBJECT_LAYER, language_world
+from tests.language_world import LAYER, SUBJECT_LAYER, WORDS, language_world
 
 TEXT = "the planet is near the moon. they put the bread under the oven."
 
@@ -176,3 +188,31 @@ def test_the_same_request_reuses_everything(world, atlas):
     request = CaptureRequest(model="first", corpus="texts", layers=[LAYER], shard=400, name="of first")
     job = world.wiring.jobs.capture_text(world.me, request)
     assert world.run(job) == before.id
+
+
+def test_a_phrase_of_a_language_model_becomes_one_more_candidate(world, atlas, monkeypatch):
+    jobs, me = world.wiring.jobs, world.me
+    asked = AtlasRequest(sae="latents", name="phrased", vocabulary="list", names=WORDS, labeller=True)
+    with pytest.raises(LabellerUnavailable):
+        jobs.build_atlas(me, asked)
+    names, words = ["sea", "bread"], np.eye(2, 4, dtype=np.float32)
+    features = {
+        "top_window": np.array([[0, 1, -1]]), "top_start": np.array([[0, 2, -1]]), "top_stop": np.array([[3, 4, -1]]),
+    }  # fmt: skip
+    seen = []
+
+    class Says:
+        def phrase(self, passages):
+            seen.append(passages)
+            return "things to eat"
+
+    monkeypatch.setattr(text_labels, "load_arrays", lambda path: features)
+    corpus = Corpus([Document("a", "the bread"), Document("b", "an oven")], 64)
+    work = SimpleNamespace(path=lambda role: role, advance=lambda units: None)
+    options = [[TermLabel("bread", "concept", {"bread": 1.0})]]
+    named, vectors = text_labels._phrased(
+        work, corpus, options, Says(), names, words, lambda texts: np.ones((len(texts), 4), np.float32)
+    )
+    assert seen == [["<<the>> bread", "an<< o>>ven"]]
+    assert options[0][-1] == TermLabel("things to eat", "phrase", {"things to eat": 1.0})
+    assert (named, vectors.shape) == (["sea", "bread", "things to eat"], (3, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from contracts.captures import Capture, CaptureRequest
 from contracts.sae import Sae, SaeRequest
 from services.explanation.atlas.building import building_stages
+from services.explanation.atlas.labeller import Labeller
 from services.explanation.atlas.repository import publish_capture as write_capture
 from services.explanation.atlas.repository import publish_sae as write_sae
 from services.explanation.atlas.text_alignment import text_alignment_stages
@@ -19,13 +21,15 @@ from services.kit.stages import StageFunction, Work
 from services.kit.windows import SPLITS, order_sha256
 
 
-def atlas_stages(encoders: EncoderCache) -> tuple[StageFunction, ...]:
+def atlas_stages(
+    encoders: EncoderCache, labeller: Callable[[], Labeller | None] = lambda: None
+) -> tuple[StageFunction, ...]:
     """The stages of captures, autoencoders, atlases and alignments that need no model."""
     return (
         StageFunction("publish-capture", 1, publish_capture),
         StageFunction("publish-sae", 1, publish_sae),
         *building_stages(),
-        *text_label_stages(encoders),
+        *text_label_stages(encoders, labeller),
         *text_alignment_stages(),
     )
 

@@ -15,7 +15,7 @@ from services.explanation.atlas.statistics import Doubles, Floats
 MASS, SHORTEST_AFFIX = 0.6, 3
 TERMS, LEAST_Z = 5, 3.0
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-Method = Literal["token", "prefix", "suffix", "terms", "output", "concept"]
+Method = Literal["token", "prefix", "suffix", "terms", "output", "concept", "phrase"]
 
 
 @dataclass(frozen=True)

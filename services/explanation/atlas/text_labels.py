@@ -7,15 +7,16 @@ published is of test documents.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from contracts.atlas import AtlasRequest
+from contracts.atlas import AtlasRequest, LabellerUnavailable
 from services.explanation.atlas.building import TIERS
 from services.explanation.atlas.codes import Codes
 from services.explanation.atlas.detection import Detection, Trial, detect, judge_labels, trial_of
+from services.explanation.atlas.labeller import Labeller
 from services.explanation.atlas.scores import auroc
 from services.explanation.atlas.statistics import Floats
 from services.explanation.atlas.term_labels import (
@@ -39,11 +40,11 @@ FEWEST, BACKGROUND, WORDS = 5, 200, 2000
 PLAIN = ("{}",)
 
 
-def text_label_stages(encoders: EncoderCache) -> tuple[StageFunction, ...]:
+def text_label_stages(encoders: EncoderCache, labeller: Callable[[], Labeller | None]) -> tuple[StageFunction, ...]:
     """The stages of text atlases."""
     return (
         StageFunction("embed-windows", 1, lambda work: embed_windows(work, encoders)),
-        StageFunction("label-text-latents", 1, lambda work: label_text_latents(work, encoders)),
+        StageFunction("label-text-latents", 1, lambda work: label_text_latents(work, encoders, labeller)),
     )
 
 
@@ -84,8 +85,13 @@ class Judged:
         return None if found is None else Trial(rows[found.windows], found.fires, found.documents)
 
 
-def label_text_latents(work: Work, encoders: EncoderCache) -> None:
-    """Name every latent that fires often enough, and judge the names."""
+def label_text_latents(work: Work, encoders: EncoderCache, labeller: Callable[[], Labeller | None]) -> None:
+    """Name every latent that fires often enough, and judge the names.
+
+    Raises
+    ------
+    LabellerUnavailable : a language model was asked for and does not answer.
+    """
     request = AtlasRequest.model_validate(work.spec["request"])
     encode = encoders.get(str(work.spec["encoder"])).encode_texts
     corpus, arrays = load_corpus(work.path("corpus")), load_arrays(work.path("codes"))
@@ -95,6 +101,8 @@ def label_text_latents(work: Work, encoders: EncoderCache) -> None:
     names = _vocabulary(request, [text for text, split in zip(texts, world.split, strict=True) if split == 0])
     words = encode(names)
     candidates = _candidates(work, world, corpus, names, words, request.seed)
+    if request.labeller:
+        names, words = _phrased(work, corpus, candidates, labeller(), names, words, encode)
     m = len(candidates)
     chosen: list[TermLabel | None] = []
     for latent in range(m):
@@ -154,6 +162,34 @@ def _candidates(
     return found
 
 
+def _phrased(
+    work: Work, corpus: Corpus, candidates: list[list[TermLabel]], labeller: Labeller | None, names: list[str],
+    words: Floats, encode: Callable[[Sequence[str]], Floats],
+) -> tuple[list[str], Floats]:  # fmt: skip
+    """Add the phrase of a language model to each latent's candidates; the names grow by the phrases."""
+    if labeller is None:
+        raise LabellerUnavailable("no language model is set up to phrase labels", field="labeller")
+    features = load_arrays(work.path("features"))
+    said: dict[str, None] = {}
+    for latent, options in enumerate(candidates):
+        if not options:
+            continue
+        rows = zip(*(features[f"top_{name}"][latent].tolist() for name in ("window", "start", "stop")), strict=True)
+        passages = []
+        for window, start, stop in rows:
+            if window >= 0:
+                text = corpus.passage(int(window)).text
+                before, after = text[max(0, start - AROUND) : start], text[stop : stop + AROUND]
+                passages.append(f"{before}<<{text[start:stop]}>>{after}")
+        phrase = labeller.phrase(passages)
+        if phrase is not None:
+            options.append(TermLabel(phrase, "phrase", {phrase: 1.0}))
+            said.setdefault(phrase)
+        work.advance(0)
+    fresh = [phrase for phrase in said if phrase not in set(names)]
+    return ([*names, *fresh], np.concatenate([words, encode(fresh)])) if fresh else (names, words)
+
+
 def _best(
     world: Judged, latent: int, candidates: list[TermLabel], words: Floats, names: list[str], seed: int
 ) -> TermLabel | None:
@@ -172,7 +208,7 @@ def _scores(world: Judged, label: TermLabel | None, windows: np.ndarray, words: 
     """How well windows fit a label, by its own matcher: cosine for names, terms for all others."""
     if label is None:
         return np.zeros(len(windows))
-    if label.method == "concept":
+    if label.method in ("concept", "phrase"):
         scores: Floats = world.embeddings[windows] @ words[names.index(label.text)]
         return scores
     return np.array([label.score(world.texts[row]) for row in windows], np.float64)

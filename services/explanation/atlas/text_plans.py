@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from contracts.atlas import AlignmentRequest, Atlas, AtlasMismatch, AtlasRequest, WindowMismatch
+from contracts.atlas import (
+    AlignmentRequest,
+    Atlas,
+    AtlasMismatch,
+    AtlasRequest,
+    LabellerUnavailable,
+    WindowMismatch,
+)
 from contracts.base import Caller
 from contracts.captures import Capture, NotOfText
 from contracts.corpora import HoldsText
@@ -46,6 +53,9 @@ def plan_text_atlas(
         raise HoldsText(f"a corpus has no {vocabulary}", field="vocabulary")
     if vocabulary == "list":
         vocabulary_of(request.names or [])
+    settings = explanation.settings
+    if request.labeller and (settings.labeller_url is None or settings.labeller_model is None):
+        raise LabellerUnavailable("no language model is set up to phrase labels", field="labeller")
     capture, artifacts = captured(explanation, caller, str(sae.capture))
     encoder = explanation.encoders_in_memory.get(ENCODER)
     key = keys_of(registry, numerics, request.seed)
@@ -58,6 +68,8 @@ def plan_text_atlas(
     asked = request.model_copy(update={"sae": sae.id, "vocabulary": vocabulary})
     inputs = {**{name: made[name] for name in ("codes", "features", "lexicon", "corpus")}, **embeddings}
     told: dict[str, object] = {"vocabulary": vocabulary, "names": [*(request.names or [])]}
+    if request.labeller:
+        told |= {"labeller": settings.labeller_model, "url": settings.labeller_url}
     outputs = {
         name: key("label-text-latents", [*inputs.values(), encoder.fingerprint], told, name)
         for name in ("labels", "names", "summary")
