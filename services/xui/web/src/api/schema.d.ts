@@ -2406,6 +2406,12 @@ export interface components {
             /** Names */
             names?: string[] | null;
             /**
+             * Labeller
+             * @description text: the settings' language model phrases a fifth label
+             * @default false
+             */
+            labeller: boolean;
+            /**
              * Seed
              * @default 0
              */
@@ -4419,6 +4425,12 @@ export interface components {
              * @default []
              */
             interventions: components["schemas"]["Intervention"][];
+            /**
+             * Scores
+             * @description judge every continuation once it is written
+             * @default false
+             */
+            scores: boolean;
         };
         /**
          * GenerationState
@@ -7190,6 +7202,22 @@ export interface components {
             tokens: number;
             /** End */
             end?: ("stop" | "length") | null;
+            scores?: components["schemas"]["TextScores"] | null;
+        };
+        /**
+         * TextScores
+         * @description What steering costs. `perplexity` of the continuation is the unsteered model's, None below two tokens.
+         *
+         *     Loops have a low perplexity, so look at repetition too: `distinct` share of pairs of words, `repeated` share of
+         *     groups of four.
+         */
+        TextScores: {
+            /** Perplexity */
+            perplexity: number | null;
+            /** Distinct */
+            distinct: number;
+            /** Repeated */
+            repeated: number;
         };
         /**
          * TextSource
@@ -8735,7 +8763,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable */
+            /** @description LabellerUnavailable, Unavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
