@@ -20,6 +20,7 @@ NAMES = (
     "scaling",
     "scale_out",
     "gateway",
+    "sessions",
     "faults",
     "attribution_metrics",
     "labels",
