@@ -24,7 +24,8 @@ def protocols() -> dict[str, type]:
     found: dict[str, type] = {}
     for module in pkgutil.iter_modules(contracts.__path__, "contracts."):
         for member in vars(importlib.import_module(module.name)).values():
-            if inspect.isclass(member) and member.__module__ == module.name and operations_of(member):
+            declared = inspect.isclass(member) and member.__module__ == module.name
+            if declared and getattr(member, "_is_protocol", False) and operations_of(member):
                 found[service_name(member)] = member
     return found
 

@@ -18,15 +18,19 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from contracts.base import Caller, Right
 from contracts.errors import XsysError
+from contracts.session_events import SessionEvent
 from contracts.sessions import Present, SessionId, UnknownAnalysisSession
 from orchestration.gateway.access import CanLook
 from orchestration.gateway.events import Streams
 from orchestration.sessions.service import Sessions
 from orchestration.sessions.sharing import Head
-from services.kit.cursors import encode_cursor
+from services.kit.db import TRANSIENT
 from services.kit.expose import documented_refusals
+from services.kit.logging import logger
 
 router = APIRouter(tags=["sessions"])
+
+log = logger(__name__)
 
 PULSE_SECONDS = 10.0  # how often presence is renewed and access checked again
 PAGE = 200
@@ -38,6 +42,7 @@ class Looks:
 
     shared_seconds: float = 0.1
     known: dict[str, tuple[float, asyncio.Task[Head]]] = field(default_factory=dict)
+    pages: dict[str, tuple[int, int, asyncio.Task[list[SessionEvent]]]] = field(default_factory=dict)
 
     async def head(self, sessions: Sessions, session: str) -> Head:
         """Look, or take part in a look that has just begun."""
@@ -47,6 +52,17 @@ class Looks:
             self.known[session] = (time.monotonic(), task)
             task.add_done_callback(lambda done: self._forget(session, done))
         return await asyncio.shield(task)  # a viewer who leaves takes nobody's look away
+
+    async def news(self, sessions: Sessions, session: str, last: int, until: int) -> list[SessionEvent]:
+        """Read the events behind `last`, once for all streams that stand there and know of `until`."""
+        place, seq, task = self.pages.get(session, (-1, -1, None))
+        broken = task is not None and task.done() and (task.cancelled() or task.exception() is not None)
+        if task is None or broken or (place, seq) != (last, until) or task.get_loop().is_closed():
+            task = asyncio.ensure_future(run_in_threadpool(sessions.news, session, last, PAGE))
+            self.pages[session] = (last, until, task)
+            if len(self.pages) > 1000:
+                self.pages.pop(next(iter(self.pages)))
+        return await asyncio.shield(task)
 
     def _forget(self, session: str, done: asyncio.Task[Head]) -> None:
         if len(self.known) > 1000 and self.known.get(session, (0.0, None))[1] is done:
@@ -81,13 +97,11 @@ async def told(at: Attendance, last: int) -> AsyncIterator[ServerSentEvent]:
     while True:
         head = await at.looks.head(at.sessions, at.session)
         while head.seq > last:
-            page = await run_in_threadpool(
-                at.sessions.history, at.caller, at.session, "oldest", PAGE, encode_cursor([last])
-            )
-            for event in page.items:
+            page = await at.looks.news(at.sessions, at.session, last, head.seq)
+            for event in page:
                 last = event.seq
                 yield ServerSentEvent(event="event", id=str(event.seq), data=event)
-            if not page.items:
+            if not page:
                 break
         if head.present != present:
             present = head.present
@@ -98,7 +112,15 @@ async def told(at: Attendance, last: int) -> AsyncIterator[ServerSentEvent]:
         await at.streams.pause(at.session)
         if time.monotonic() > pulse:
             pulse = time.monotonic() + PULSE_SECONDS
-            await run_in_threadpool(at.sessions.still_here, at.caller, at.session)
+            await run_in_threadpool(_pulse, at)
+
+
+def _pulse(at: Attendance) -> None:
+    """Renew presence. A database that is busy for a moment ends no stream."""
+    try:
+        at.sessions.still_here(at.caller, at.session)
+    except TRANSIENT as error:
+        log.warning("session.pulse_missed", session=at.session, reason=str(error)[:200])
 
 
 @router.get(

@@ -167,9 +167,7 @@ class Sessions(Sharing):
     # --- events ---------------------------------------------------------------------------------
     def act(self, caller: Caller, session: str, body: EventDraft, idempotency_key: str | None = None) -> SessionEvent:
         """Add an event: something searched, seen, steered, pinned, noted, moved or undone."""
-        with self._database.reading() as db:
-            here = SessionState.model_validate(self._editable(db, caller, session).state).snapshot
-        action = self._looked_up(caller, here, body.action)
+        action = self._looked_up(caller, session, body.action)
         body_hash = _hash(body.model_dump_json())
         with self._database.writing() as db:
             row = self._editable(db, caller, session, lock=True)
@@ -209,11 +207,12 @@ class Sessions(Sharing):
         log.info("session.event_added", session=session, seq=event.seq, kind=event.action.kind, user=caller.user)
         return event
 
-    def _looked_up(self, caller: Caller, here: str, action: Action) -> Happened | WriteNote | Undo:
+    def _looked_up(self, caller: Caller, session: str, action: Action) -> Happened | WriteNote | Undo:
         """Replace what a client says by what the services say, before the transaction begins."""
         match action:
             case PinComponent():
-                snapshot = self._explanation.snapshot(caller, snapshot=action.snapshot or here)
+                here = action.snapshot or self.session(caller, session).state.snapshot
+                snapshot = self._explanation.snapshot(caller, snapshot=here)
                 detail = self._explanation.component(
                     caller, snapshot=snapshot.id, layer=action.layer, index=action.index, sign=action.sign
                 )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from contracts.base import Caller, Page
 from contracts.errors import Conflict, NotFound
+from contracts.session_events import SessionEvent
 from contracts.sessions import (
     Access,
     AnalysisSession,
@@ -131,11 +132,17 @@ class Sharing:
     # --- who is here ----------------------------------------------------------------------------
     def appear(self, caller: Caller, session: str, body: Place) -> Present:
         """Tell the others where the caller looks, and see where they do."""
-        return self._appeared(caller, session, body.path, body.title)
+        with self._database.writing() as db:
+            repository.visible(db, caller, session)
+            repository.note_presence(db, session, caller.user, body.path, body.title)
+            db.announce(session)
+            return Present(session=session, viewers=repository.viewers_of(db, session))
 
     def still_here(self, caller: Caller, session: str) -> None:
         """Note that the caller has the session open; whoever is no member any more is told so."""
-        self._appeared(caller, session, None, "")
+        with self._database.writing() as db:
+            repository.visible(db, caller, session)
+            repository.note_presence(db, session, caller.user, None, "")
 
     def head(self, session: str) -> Head:
         """Look whether anything changed. No access is checked: streams check it themselves and share this look."""
@@ -144,13 +151,10 @@ class Sharing:
                 repository.last_seq(db, session), Present(session=session, viewers=repository.viewers_of(db, session))
             )
 
-    def _appeared(self, caller: Caller, session: str, path: str | None, title: str) -> Present:
-        with self._database.writing() as db:
-            repository.visible(db, caller, session)
-            repository.note_presence(db, session, caller.user, path, title)
-            if path is not None:
-                db.announce(session)
-            return Present(session=session, viewers=repository.viewers_of(db, session))
+    def news(self, session: str, last: int, limit: int) -> list[SessionEvent]:
+        """Read the events behind `last`. No access is checked: streams check it themselves and share this look."""
+        with self._database.reading() as db:
+            return repository.events_of(db, session, after=last, limit=limit)
 
     # --- shared ---------------------------------------------------------------------------------
     def _editable(self, db: ReadSession, caller: Caller, session: str, *, lock: bool = False) -> AnalysisSessionRow:

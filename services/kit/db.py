@@ -101,6 +101,8 @@ class Database:
         self.url = url
         self.announcer: Callable[[frozenset[str]], None] | None = None  # told what changed, after each commit
         self._clock_lock = threading.Lock()
+        self._busy_seconds = busy_seconds
+        self._turn = threading.Lock()  # one writer at a time is all that SQLite takes: see `_in_turn`
         self._measured: float | None = None
         self._offset = 0.0
         self.sqlite = make_url(url).get_backend_name() == "sqlite"
@@ -142,11 +144,24 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[WriteSession]:
         """Open a write transaction: committed on leaving, rolled back when left by an exception."""
-        with WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._in_turn(), WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
         announced = session.info.get("announced")
         if announced and self.announcer is not None:
             self.announcer(frozenset(announced))
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Queue this process's writers on SQLite, which itself wakes waiting ones by chance: some would starve.
+
+        Who waited as long as SQLite would is let through, to be told by the database what holds it.
+        """
+        taken = self.sqlite and self._turn.acquire(timeout=self._busy_seconds)
+        try:
+            yield
+        finally:
+            if taken:
+                self._turn.release()
 
     def time(self) -> float:
         """Seconds since the epoch as the database counts them, though this machine's clock may be minutes off.

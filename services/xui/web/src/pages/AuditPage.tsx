@@ -9,6 +9,7 @@ import { snapshotPath } from "../parts/links";
 import { useSnapshot } from "../parts/snapshot";
 import { SignOffs } from "../parts/SignOffs";
 import { Loading, Refusal } from "../parts/states";
+import { useRecordedAudit } from "../parts/recording";
 import { useTitle } from "../parts/title";
 import { VerdictBadge } from "../parts/verdicts";
 import "../styles/audit.css";
@@ -19,6 +20,7 @@ export function AuditPage() {
     queryKey: ["audit", id],
     queryFn: ({ signal }) => ask(api.GET("/v1/audits/{audit}", { params: { path: { audit: id } }, signal })),
   });
+  useRecordedAudit(audit.data?.id);
   useTitle(audit.data ? `Audit of ${audit.data.snapshot_name}` : "Audit");
   return (
     <main className="page">

@@ -20,6 +20,19 @@ export function useRecordedSearch(snapshot: string, body: SearchQuery | null, an
   }, [here, body, answer]);
 }
 
+/** Record that an audit was looked at, once, in the analysis session that is open. */
+export function useRecordedAudit(audit: string | undefined): void {
+  const { id, session, mayEdit } = useAnalysis();
+  const last = useRef("");
+  const known = session?.state.audits?.some((each) => each.audit === audit);
+  const here = mayEdit && known === false ? id : null;
+  useEffect(() => {
+    if (here === null || audit === undefined || last.current === here + audit) return;
+    last.current = here + audit;
+    void sendAction(here, { kind: "audit", audit }).catch(() => (last.current = ""));
+  }, [here, audit]);
+}
+
 /** What is kept of a search: pictures by their hash only. */
 export async function searchAction(body: SearchQuery, answer: SearchHits): Promise<SessionAction> {
   const terms = body.terms.filter((term) => term.kind !== "picture");
