@@ -50,6 +50,7 @@ class Right(enum.StrEnum):
     SUBMIT = "submit"
     REGISTER = "register"
     SERVER_PATHS = "server-paths"
+    TOKENS = "tokens"
     STEER = "steer"
     SIGN_OFF = "sign-off"
     AUDIT_LOG = "audit-log"

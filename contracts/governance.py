@@ -19,7 +19,8 @@ class Role(enum.StrEnum):
     ADMIN = "admin"
 
 
-LOOKING = frozenset({Right.LOOK})
+LOOKING = frozenset({Right.LOOK, Right.TOKENS})
+LOGIN_ONLY = frozenset({Right.SERVER_PATHS, Right.TOKENS})  # no token has these: one that leaks makes no others
 ROLES: dict[Role, frozenset[Right]] = {
     Role.VIEWER: LOOKING,
     Role.ANALYST: LOOKING | {Right.SEARCH, Right.ANNOTATE, Right.SUBMIT, Right.REGISTER, Right.STEER},
@@ -40,7 +41,10 @@ class Identity(Contract):
 
 
 class TokenRequest(Contract):
-    """A personal access token: at most the caller's own rights, ending after `days`."""
+    """A personal access token: at most the caller's own rights, ending after `days`.
+
+    Tokens are made and revoked by who is logged in; a token cannot.
+    """
 
     name: Name
     rights: list[Right] | None = None
@@ -86,12 +90,12 @@ class GovernanceService(Protocol):
         """List the caller's access tokens."""
         ...
 
-    @operation("POST", "/tokens", right=Right.LOOK)
+    @operation("POST", "/tokens", right=Right.TOKENS)
     def create_token(self, caller: Caller, body: TokenRequest) -> NewToken:
         """Make an access token; its secret is in this answer and nowhere else."""
         ...
 
-    @operation("DELETE", "/tokens/{token}", right=Right.LOOK, refuses=(UnknownToken,))
+    @operation("DELETE", "/tokens/{token}", right=Right.TOKENS, refuses=(UnknownToken,))
     def revoke_token(self, caller: Caller, token: str) -> Removed:
         """End an access token at once."""
         ...

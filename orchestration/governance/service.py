@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from contracts.base import Caller, Page, Right, UserId, WorkspaceId
 from contracts.errors import Forbidden, Unauthenticated
 from contracts.governance import (
+    LOGIN_ONLY,
     OPERATOR,
     ROLES,
     Identity,
@@ -89,10 +90,10 @@ class Governance:
 
     def create_token(self, caller: Caller, body: TokenRequest) -> NewToken:
         """Make an access token; its secret is in this answer and nowhere else."""
-        wanted = frozenset(body.rights) if body.rights is not None else caller.rights - {Right.SERVER_PATHS}
-        if beyond := wanted - caller.rights:
+        wanted = frozenset(body.rights) if body.rights is not None else caller.rights - LOGIN_ONLY
+        if beyond := wanted - (caller.rights - {Right.TOKENS}):
             missing = ", ".join(sorted(beyond))
-            raise Forbidden(f"a token cannot have rights that its maker lacks: {missing}", field="rights")
+            raise Forbidden(f"a token cannot have rights that its maker lacks, nor `tokens`: {missing}", field="rights")
         now, secret = self._clock(), make_token(TOKEN)
         row = AccessTokenRow(
             id=f"t_{secrets.token_hex(8)}",
@@ -208,7 +209,7 @@ class Governance:
         if found.last_used_at is None or found.last_used_at + TOUCH_EVERY <= now:
             with self._database.writing() as db:
                 repository.touch_token(db, digest, now)
-        return _caller(found.member, ROLES[found.member.role] & found.rights)
+        return _caller(found.member, (ROLES[found.member.role] & found.rights) - LOGIN_ONLY)
 
     def csrf_matches(self, session: LoginSession, given: str) -> bool:
         """Whether the CSRF token belongs to this login session."""

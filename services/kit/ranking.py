@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 
 def auroc(values: NDArray[np.floating], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -23,6 +22,8 @@ def auroc(values: NDArray[np.floating], positive: NDArray[np.bool_]) -> NDArray[
     ------
     ValueError : other shapes.
     """
+    from scipy.stats import rankdata  # takes a second, and every command imports this module
+
     if values.ndim != 2 or positive.shape != values.shape[:1]:
         raise ValueError(f"values {values.shape} and positive {positive.shape} are not [N, C] and [N]")
     inside, outside = int(positive.sum()), int((~positive).sum())

@@ -20,3 +20,10 @@ class NoActivation(XsysError):
 class BadConfig(XsysError):
     status = 422
     remedy = "Give keyword arguments of the architecture's constructor as plain JSON values."
+
+
+class UncutError(XsysError):
+    """A model out of which no channels can be cut, or not at this price."""
+
+    status = 422
+    remedy = "Allow a larger `loss`, name an `amount`, or train on after the cut with `epochs`."

@@ -13,8 +13,8 @@ from contracts.model import ModelRef, ModelRegistration
 from contracts.training import PruningCurve, PruningRequest, PruningStep, TrainingRequest
 from services.kit.arrays import load_arrays
 from services.kit.stages import StageFunction, Work
+from services.model.errors import UncutError
 from services.model.service import Models
-from services.model.training.errors import UncutError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

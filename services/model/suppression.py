@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
-from services.model.capture.hooks import first_tensor
 from services.model.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ class Silencer:
     def _hook(self, module: nn.Module, given: object, output: object) -> object:
         if not self.units:
             return None
+        from services.model.capture.hooks import first_tensor
+
         tensor = first_tensor(self.layer, output)
         silenced = self._silenced(tensor)
         if isinstance(output, tuple | list):

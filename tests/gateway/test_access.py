@@ -91,13 +91,25 @@ def test_an_access_token_needs_neither_cookie_nor_csrf(logged_in, anonymous):
     assert anonymous.get("/v1/me", headers=bearer(made["secret"])).json()["role"] == "analyst"
     session = anonymous.get("/v1/session", headers=bearer(made["secret"])).json()
     assert (session["csrf"], session["expires_at"]) == (None, None)
-    assert anonymous.post("/v1/tokens", json={"name": "another"}, headers=bearer(made["secret"])).status_code == 200
 
 
 def test_a_token_has_its_own_rights_and_no_more(logged_in, anonymous):
     made = logged_in(Role.ADMIN).post("/v1/tokens", json={"name": "reader", "rights": ["look"]}).json()
     answer = anonymous.post("/v1/snapshots", json={}, headers=bearer(made["secret"]))
     assert (answer.status_code, answer.json()["right"]) == (403, "submit")
+
+
+def test_a_token_that_leaks_makes_no_others_and_ends_none(logged_in, anonymous):
+    owner = logged_in(Role.ADMIN)
+    leaked, sibling = (owner.post("/v1/tokens", json={"name": name}).json() for name in ("leaked", "sibling"))
+    headers = bearer(leaked["secret"])
+    for answer in (
+        anonymous.post("/v1/tokens", json={"name": "another", "days": 366}, headers=headers),
+        anonymous.delete(f"/v1/tokens/{sibling['token']['id']}", headers=headers),
+    ):
+        assert (answer.status_code, answer.json()["right"]) == (403, "tokens")
+    assert anonymous.get("/v1/me", headers=bearer(sibling["secret"])).status_code == 200
+    assert owner.post("/v1/tokens", json={"name": "more", "rights": ["tokens"]}).json()["field"] == "rights"
 
 
 def test_a_token_cannot_be_given_rights_that_its_maker_lacks(logged_in):

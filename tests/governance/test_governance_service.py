@@ -10,7 +10,7 @@ import pytest
 
 from contracts.base import Caller, Right
 from contracts.errors import Forbidden, Unauthenticated
-from contracts.governance import OPERATOR, ROLES, Role, TokenRequest, UnknownToken
+from contracts.governance import LOGIN_ONLY, OPERATOR, ROLES, Role, TokenRequest, UnknownToken
 from orchestration.governance.errors import LoginLinkSpent
 from orchestration.governance.service import Governance
 from orchestration.migrate import upgrade
@@ -91,7 +91,7 @@ def test_a_change_of_role_counts_from_the_next_request_on(governance, database):
     with sqlite3.connect(database.engine.url.database) as db:
         db.execute("UPDATE membership SET role = 'viewer' WHERE user_id = ?", (user,))
     assert governance.caller_of_session(session.secret).caller.rights == ROLES[Role.VIEWER]
-    assert governance.caller_of_token(token).rights == ROLES[Role.VIEWER]
+    assert governance.caller_of_token(token).rights == ROLES[Role.VIEWER] - LOGIN_ONLY
 
 
 def test_no_secret_is_in_the_database(governance, database):
@@ -126,7 +126,7 @@ def test_the_secrets_of_one_kind_do_not_open_another_door(governance):
 def test_the_operators_token_has_no_right_to_server_paths(governance):
     made = governance.create_token(governance.operator(), TokenRequest(name="ci"))
     assert Right.SERVER_PATHS not in made.token.rights
-    assert governance.caller_of_token(made.secret).rights == ROLES[Role.ADMIN]
+    assert governance.caller_of_token(made.secret).rights == ROLES[Role.ADMIN] - LOGIN_ONLY
 
 
 def test_tokens_are_listed_newest_first_with_their_last_use(database, tmp_path):

@@ -34,13 +34,6 @@ class PruneAllError(XsysError):
     remedy = "Prune less: at least one weight or channel of each group has to stay."
 
 
-class UncutError(XsysError):
-    """A model out of which no channels can be cut, or not at this price."""
-
-    status = 422
-    remedy = "Allow a larger `loss`, name an `amount`, or train on after the cut with `epochs`."
-
-
 class NonFiniteParameterError(XsysError):
     status = 422
     remedy = "Lower the learning rate or clip the feedback; the last good checkpoint is kept."
