@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from contracts.base import Caller, Right
 from contracts.errors import Forbidden, Unauthenticated
 from orchestration.gateway.limits import RateLimits
 from orchestration.governance.errors import CrossSiteRequest
 from orchestration.governance.service import ABSOLUTE_LIFE, Governance, LoginSession
+from services.kit.db import TRANSIENT
+from services.kit.logging import logger
+
+log = logger(__name__)
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "X-CSRF-Token"
@@ -49,6 +56,13 @@ class Gate:
                 raise CrossSiteRequest(f"{CSRF_HEADER} is missing or belongs to another login", field=CSRF_HEADER)
         return session
 
+    def allowed(self, request: Request, right: Right) -> Caller:
+        """Return who is asking, if that one has the right."""
+        caller = self.caller(request)
+        if right not in caller.rights:
+            raise Forbidden(f"this needs the right `{right}`", right=str(right))
+        return caller
+
 
 def gate_of(request: Request) -> Gate:
     """Return the application's gate."""
@@ -65,11 +79,38 @@ class Require:
     def __call__(self, request: Request) -> Caller:
         """Return the caller, or refuse."""
         gate = gate_of(request)
-        caller = gate.caller(request)
-        if self.right not in caller.rights:
-            raise Forbidden(f"this needs the right `{self.right}`", right=str(self.right))
+        caller = gate.allowed(request, self.right)
         gate.limits.charge(caller, self.right)
         return caller
+
+
+class Lasting:
+    """Checks, while a stream is open, that its login or token still holds: it outlives the check of its request.
+
+    Parameters
+    ----------
+    seconds : between two checks.
+    """
+
+    def __init__(self, request: Request, right: Right, seconds: float) -> None:
+        self._ask = partial(gate_of(request).allowed, request, right)
+        self._seconds = seconds
+        self._due = time.monotonic() + seconds
+
+    async def __call__(self) -> None:
+        """Check if it is time to. A database that is busy for a moment ends no stream.
+
+        Raises
+        ------
+        Unauthenticated, Forbidden : logged out, revoked, disabled, or of another role by now.
+        """
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._seconds
+        try:
+            await run_in_threadpool(self._ask)
+        except TRANSIENT as error:
+            log.warning("access.not_checked", reason=str(error)[:200])
 
 
 CanLook = Annotated[Caller, Depends(Require(Right.LOOK))]

@@ -21,7 +21,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from contracts.base import Caller, Right
 from contracts.errors import TooManyRequests, UnknownJob, XsysError
 from contracts.jobs import Job, JobId, JobService
-from orchestration.gateway.access import CanLook
+from orchestration.gateway.access import CanLook, Lasting
 from services.kit.expose import documented_refusals
 
 router = APIRouter(tags=["jobs"])
@@ -29,6 +29,7 @@ router = APIRouter(tags=["jobs"])
 POLL_SECONDS = 0.5
 LONGEST_STREAM_SECONDS = 600.0
 MOST_STREAMS = 6
+CHECK_SECONDS = 10.0  # how often a stream asks whether its login or token still holds
 SHARED_SECONDS = 0.1  # streams that look at one thing within this time share the look
 
 
@@ -39,6 +40,7 @@ class Streams:
     poll_seconds: float = POLL_SECONDS
     life_seconds: float = LONGEST_STREAM_SECONDS
     most: int = MOST_STREAMS
+    check_seconds: float = CHECK_SECONDS
     shared_seconds: float = SHARED_SECONDS
     open: Counter[str] = field(default_factory=Counter)
 
@@ -72,6 +74,7 @@ class Watch:
     caller: Caller
     jobs: JobService
     streams: Streams
+    lasting: Lasting
 
 
 def watch_of(request: Request, caller: CanLook, job: JobId) -> Watch:
@@ -79,7 +82,8 @@ def watch_of(request: Request, caller: CanLook, job: JobId) -> Watch:
     jobs: JobService = request.app.state.jobs
     streams: Streams = request.app.state.streams
     streams.refuse_too_many(caller)
-    return Watch(jobs.job(caller, job), caller, jobs, streams)
+    lasting = Lasting(request, Right.LOOK, streams.check_seconds)
+    return Watch(jobs.job(caller, job), caller, jobs, streams, lasting)
 
 
 async def states(watch: Watch, last: int) -> AsyncIterator[Job]:
@@ -96,6 +100,7 @@ async def states(watch: Watch, last: int) -> AsyncIterator[Job]:
         if job.ended_at is not None or time.monotonic() > ends:
             return
         await watch.streams.pause(job.id)
+        await watch.lasting()
         job = await run_in_threadpool(watch.jobs.job, watch.caller, job.id)
 
 

@@ -14,7 +14,7 @@ from contracts.base import Caller, Right
 from contracts.errors import TooManyRequests, UnknownModel, XsysError
 from contracts.language import GENERATION_REFUSALS, GenerationRequest, GenerationState
 from contracts.model import ModelId, ModelService
-from orchestration.gateway.access import Require
+from orchestration.gateway.access import Lasting, Require
 from orchestration.gateway.events import Streams
 from services.kit.expose import documented_refusals
 
@@ -30,6 +30,7 @@ class Opened:
     caller: Caller
     models: ModelService
     streams: Streams
+    lasting: Lasting
 
 
 def opened_of(request: Request, caller: CanSearch, model: ModelId, query: GenerationRequest) -> Opened:
@@ -37,7 +38,8 @@ def opened_of(request: Request, caller: CanSearch, model: ModelId, query: Genera
     streams: Streams = request.app.state.streams
     streams.refuse_too_many(caller)
     models: ModelService = request.app.state.wiring.model
-    return Opened(models.open_generation(caller, model=model, query=query), caller, models, streams)
+    lasting = Lasting(request, Right.SEARCH, streams.check_seconds)
+    return Opened(models.open_generation(caller, model=model, query=query), caller, models, streams, lasting)
 
 
 async def states(opened: Opened) -> AsyncIterator[GenerationState]:
@@ -49,6 +51,7 @@ async def states(opened: Opened) -> AsyncIterator[GenerationState]:
             yield state
         if state.ended:
             return
+        await opened.lasting()
         state = await run_in_threadpool(
             opened.models.generation, opened.caller, generation=state.id, after=state.version
         )

@@ -20,7 +20,7 @@ from contracts.base import Caller, Right
 from contracts.errors import XsysError
 from contracts.session_events import SessionEvent
 from contracts.sessions import Present, SessionId, UnknownAnalysisSession
-from orchestration.gateway.access import CanLook
+from orchestration.gateway.access import CanLook, Lasting
 from orchestration.gateway.events import Streams
 from orchestration.sessions.service import Sessions
 from orchestration.sessions.sharing import Head
@@ -78,6 +78,7 @@ class Attendance:
     sessions: Sessions
     streams: Streams
     looks: Looks
+    lasting: Lasting
 
 
 def attendance_of(request: Request, caller: CanLook, session: SessionId) -> Attendance:
@@ -86,7 +87,8 @@ def attendance_of(request: Request, caller: CanLook, session: SessionId) -> Atte
     streams.refuse_too_many(caller)
     sessions: Sessions = request.app.state.wiring.sessions
     sessions.still_here(caller, session)
-    return Attendance(session, caller, sessions, streams, request.app.state.looks)
+    lasting = Lasting(request, Right.LOOK, streams.check_seconds)
+    return Attendance(session, caller, sessions, streams, request.app.state.looks, lasting)
 
 
 async def told(at: Attendance, last: int) -> AsyncIterator[ServerSentEvent]:
@@ -110,6 +112,7 @@ async def told(at: Attendance, last: int) -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(event="reconnect", data={"session": at.session, "last": last})
             return
         await at.streams.pause(at.session)
+        await at.lasting()
         if time.monotonic() > pulse:
             pulse = time.monotonic() + PULSE_SECONDS
             await run_in_threadpool(_pulse, at)

@@ -97,6 +97,31 @@ def test_a_job_that_vanishes_while_it_is_watched_ends_the_stream_with_the_reason
     assert json.loads(events[-1]["data"])["title"] == "UnknownJob"
 
 
+def locked_out(world, monkeypatch):
+    """Have the operator disabled at the second look at the job, which is after the stream has begun."""
+    look = world.jobs.job
+
+    def disabling(caller, job):
+        if len(world.jobs.asked) == 1:
+            world.governance.disable("operator")
+        return look(caller, job)
+
+    monkeypatch.setattr(world.jobs, "job", disabling)
+
+
+def test_who_is_disabled_while_watching_sees_no_more(world, monkeypatch):
+    locked_out(world, monkeypatch)
+    events = events_in(stream_of(world, Streams(poll_seconds=0.0, check_seconds=0.0)).text)
+    assert [event["event"] for event in events] == ["job", "job", "refused"]
+    assert json.loads(events[-1]["data"])["title"] == "Unauthenticated"
+
+
+def test_logins_are_not_asked_for_at_every_poll(world, monkeypatch):
+    locked_out(world, monkeypatch)
+    events = events_in(stream_of(world, Streams(poll_seconds=0.0, check_seconds=60.0)).text)
+    assert [event["event"] for event in events] == ["job", "job", "job", "job", "end"]
+
+
 def test_a_user_cannot_open_streams_without_end(world):
     streams = Streams(poll_seconds=0.0, most=0)
     answer = stream_of(world, streams)

@@ -79,10 +79,28 @@ def test_a_refusal_before_the_stream_is_a_problem_and_one_in_it_is_an_event(ask)
     assert writer.closed == [ID]
 
 
+def test_who_is_disabled_while_it_is_written_reads_no_more_and_the_writing_stops(logged_in, world):
+    class Disabling(Writer):
+        def generation(self, caller, generation, after):
+            world.governance.disable(caller.user)
+            return super().generation(caller, generation, after)
+
+    world.model = writer = Disabling("abc")
+    client = logged_in(Role.ADMIN)
+    client.app.state.streams.check_seconds = 0.0
+    events = events_in(client.post(PATH, json={"prompt": "x"}).text)
+    assert json.loads(events[-1]["data"])["title"] == "Unauthenticated"
+    assert writer.closed == [ID]
+
+
 def test_who_stops_listening_stops_the_writing():
     writer, streams = Writer("a" * 100), Streams()
     caller = Caller(user="u", workspace="w", rights=frozenset())
-    opened = generations.Opened(writer._state(0), caller, writer, streams)
+
+    async def held():
+        return None
+
+    opened = generations.Opened(writer._state(0), caller, writer, streams, held)
 
     async def leave():
         stream = generations.events(caller, opened)

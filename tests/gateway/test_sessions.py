@@ -163,6 +163,18 @@ def test_who_is_taken_out_while_following_is_told_so(world, operated, logged_in,
     assert json.loads(events[-1]["data"])["title"] == "UnknownAnalysisSession"
 
 
+def test_who_is_disabled_while_following_sees_no_more(world, operated, monkeypatch):
+    look = world.sessions.head
+
+    def disabling(session):
+        world.governance.disable("operator")
+        return look(session)
+
+    monkeypatch.setattr(world.sessions, "head", disabling)
+    events = stream_of(world, f"/v1/sessions/{operated}/events", streams=Streams(poll_seconds=0.0, check_seconds=0.0))
+    assert json.loads(events[-1]["data"])["title"] == "Unauthenticated"
+
+
 @pytest.fixture
 def live(world):
     """A real server, and its address."""
