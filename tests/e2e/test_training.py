@@ -16,7 +16,7 @@ from tests.conftest import Installation
 from tests.e2e.test_kill import worker_of
 
 TRAIN = (
-    "train", "run", "tuned", "--model", "tiny", "--dataset", "colours", "--epochs", "3", "--batch", "16", "--lr", "0.2",
+    "train", "run", "tuned", "--model", "tiny", "--dataset", "colours", "--epochs", "6", "--batch", "16", "--lr", "0.2",
 )  # fmt: skip
 SPEEDY = {"XSYS_HEARTBEAT": "PT0.3S", "XSYS_LEASE": "PT1S", "XSYS_REAPER_PERIOD": "PT0.5S", "XSYS_ATTEMPTS": "6"}
 
@@ -58,7 +58,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_bytes(prepared, tmp_
     shutil.copytree(prepared.home, disturbed.home)
     told = prepared.json(*TRAIN)
     assert told["model"]["config"]["num_classes"] == 2
-    assert [epoch["epoch"] for epoch in told["curve"]["epochs"]] == [0, 1, 2]
+    assert [epoch["epoch"] for epoch in told["curve"]["epochs"]] == [0, 1, 2, 3, 4, 5]
     assert told["curve"]["epochs"][-1]["validation_accuracy"] > 0.8
 
     process = subprocess.Popen(
@@ -74,7 +74,7 @@ def test_a_training_killed_in_the_middle_ends_with_the_same_bytes(prepared, tmp_
             time.sleep(1)
         time.sleep(0.05)
     assert process.wait(timeout=60) == 0, process.stderr.read()[-2000:]
-    assert killed >= 1  # a busy machine may not look in time for the second
+    assert killed == 2
     assert checkpoints(disturbed) == checkpoints(prepared)
     assert disturbed.json("model", "show", "tuned")["ref"] == told["model"]
     again = disturbed.json(*TRAIN)  # nothing to do a second time
@@ -104,9 +104,7 @@ def test_a_trained_model_is_cut_within_the_loss_and_stays_a_model_like_others(pr
 def test_a_cut_that_cannot_be_had_is_refused_by_name(prepared):
     prepared.json(*TRAIN)
     done = prepared.run(*PRUNE, "none", "--criterion", "random", "--amounts", "0.97", "--loss", "0", check=False)
-    assert done.returncode == 1 and (
-        "PruneAllError" in done.stderr or "UncutError" in done.stderr or "no share" in done.stderr
-    )
+    assert done.returncode == 1 and "channels would empty one of" in done.stderr
     done = prepared.run(*PRUNE, "no", "--model", "tiny", check=False)
     assert done.returncode == 1 and "they have to be the same" in done.stderr
     done = prepared.run(*PRUNE, "none", "--keep", "layer9", check=False)

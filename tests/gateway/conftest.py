@@ -95,6 +95,9 @@ class OneJob(Nothing):
             created_at=START, ended_at=START if done else None, version=version,
         )  # fmt: skip
 
+    def cancel(self, caller: Caller, job: str) -> Job:
+        return self.job(caller, job)
+
 
 @dataclass
 class World:
