@@ -1,20 +1,23 @@
-"""The plan of a pruning: the cut, a stage for each epoch of training after it, and the registration."""
+"""The plan of a pruning: cuts that are tried, the one that is made, training after it, and the registration."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from pydantic import JsonValue
 
 from contracts.base import Caller
 from contracts.data import Dataset
 from contracts.errors import Conflict, LabelsMissingError
-from contracts.training import PruningRequest
+from contracts.training import Criterion, PruningRequest
 from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
 from services.model.planning_training import EPOCH
 from services.model.repository import find_model
 from services.model.service import Models
 
-PRUNE, REGISTER = "prune-channels", "register-pruned"
+SCORE, TRY, PRUNE, REGISTER = "score-channels", "try-cuts", "prune-channels", "register-pruned"
+Key = Callable[[str, dict[str, str], str, dict[str, JsonValue]], str]
 
 
 def plan_pruning(
@@ -51,14 +54,11 @@ def plan_pruning(
         "classes": list(model.classes or []),
     }  # fmt: skip
     held = {"manifest": dataset.lineage}
+    stages, trials = _trials(request, common, held, key)
+    held = {**held, **trials}
     cut = {output: key(PRUNE, held, output, told) for output in ("pruning", "pruned")}
-    criteria = {request.criterion, "magnitude", "random"}
-    shares = {*request.amounts, *([] if request.amount is None else [request.amount])}
-    rounds = 2 + len(criteria) * len(shares)
-    stages = [
-        StagePlan(PRUNE, (PartPlan({**common, "units": rounds}, dict(held), cut, units=rounds),), title="cut channels")
-    ]
-    held |= cut
+    stages.append(StagePlan(PRUNE, (PartPlan(common, dict(held), cut),), title="cut channels"))
+    held = {"manifest": dataset.lineage, **cut}
     for epoch in range(request.epochs):
         checkpoint = key(EPOCH, held, "checkpoint", {**told, "epoch": epoch})
         spec = {**common, "epoch": epoch, "units": dataset.ref.n}
@@ -72,3 +72,40 @@ def plan_pruning(
         known = find_model(db, caller.workspace, request.name)
     result = known.ref.id if known is not None and known.lineage == made["model"] else None
     return JobPlan("pruning", f"{request.name}: {model.ref.name} pruned", tuple(stages), result)
+
+
+def criteria_of(request: PruningRequest) -> tuple[Criterion, ...]:
+    """The criterion asked for, then magnitude and chance beside it."""
+    others: tuple[Criterion, ...] = ("magnitude", "random")
+    return (request.criterion, *(name for name in others if name != request.criterion))
+
+
+def shares_of(request: PruningRequest) -> list[float]:
+    """The shares of channels that are tried, ascending."""
+    return sorted({*request.amounts, *([] if request.amount is None else [request.amount])})
+
+
+def trial_role(criterion: str, amount: float) -> str:
+    """Name the input that tells how a cut did."""
+    return f"trial/{criterion}/{amount!r}"
+
+
+def _trials(
+    request: PruningRequest, common: dict[str, JsonValue], held: dict[str, str], key: Key
+) -> tuple[list[StagePlan], dict[str, str]]:
+    """A part for what channels are worth by each criterion, then one for each cut: other amounts reuse both."""
+    told = request.model_dump(mode="json", include={"keep", "pictures", "validation"})
+    scored = {name: key(SCORE, held, "groups", {**told, "criterion": name}) for name in criteria_of(request)}
+    scores = [PartPlan({**common, "criterion": name}, dict(held), {"groups": made}) for name, made in scored.items()]
+    cuts = [("trial/before", request.criterion, 0.0)]
+    cuts += [(trial_role(name, share), name, share) for name in scored for share in shares_of(request)]
+    trials, parts = dict[str, str](), []
+    for role, name, share in cuts:
+        inputs = {**held, "groups": scored[name]}
+        trials[role] = key(TRY, inputs, "trial", {**told, "scope": request.scope, "share": share})
+        parts.append(PartPlan({**common, "amount": share}, inputs, {"trial": trials[role]}))
+    plans = [
+        StagePlan(SCORE, tuple(scores), title="what channels are worth"),
+        StagePlan(TRY, tuple(parts), title="try cuts"),
+    ]
+    return plans, trials

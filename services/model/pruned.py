@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from contracts.model import ModelRef, ModelRegistration
 from contracts.training import PruningCurve, PruningRequest, PruningStep, TrainingRequest
-from services.kit.arrays import load_arrays
+from services.kit.arrays import facts_of, load_arrays
 from services.kit.stages import StageFunction, Work
 from services.model.errors import UncutError
+from services.model.planning_pruning import criteria_of, shares_of, trial_role
 from services.model.service import Models
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ TOLERANCE = 1e-4  # of the largest logit, between the cut model and the one rebu
 def pruning_stages(models: Models, publish: Publish) -> tuple[StageFunction, ...]:
     """The stages of pruning; the epochs of training after it are those of any training."""
     return (
+        StageFunction("score-channels", 1, lambda work: score_channels(work, models)),
+        StageFunction("try-cuts", 1, lambda work: try_cut(work, models)),
         StageFunction("prune-channels", 1, lambda work: prune_channels(work, models)),
         StageFunction("register-pruned", 1, lambda work: register_pruned(work, models, publish)),
     )
@@ -74,9 +78,14 @@ class Trial:
         return groups_of(self.model, self.example, found, self.keep)
 
     def step(
-        self, model: nn.Module, groups: Sequence[Group], removed: dict[str, list[int]], amount: float
+        self,
+        model: nn.Module,
+        groups: Sequence[Group],
+        removed: dict[str, list[int]],
+        amount: float,
+        tick: Callable[[], None],
     ) -> PruningStep:
-        """Measure a model on the pictures kept out."""
+        """Measure a model on the pictures kept out; `tick` is told of each batch."""
         import torch
         import torch_pruning
 
@@ -85,6 +94,7 @@ class Trial:
             for start in range(0, len(rows), BATCH):
                 some = rows[start : start + BATCH]
                 right += int((model(self.pictures(some.tolist())).argmax(1).numpy() == self.data.y[some]).sum())
+                tick()
         macs, parameters = torch_pruning.utils.count_ops_and_params(model, self.example)
         left = sum(len(group.scores) for group in groups) - sum(map(len, removed.values()))
         return PruningStep(
@@ -92,53 +102,79 @@ class Trial:
         )
 
 
-def prune_channels(work: Work, models: Models) -> None:
-    """Try each share by the criterion asked for, by magnitude and by chance; keep the cut that was asked for."""
-    from services.model.training.session import require_modules
-    from services.model.training.structured import choose_channels, cut_channels
-
-    request, ref = PruningRequest.model_validate(work.spec["pruning"]), ModelRef.model_validate(work.spec["model"])
-    with models.loaded(ref) as built:
-        model = copy.deepcopy(built.model).requires_grad_(True)  # the loaded one is shared
-    require_modules(model, request.keep, field="keep")
-    trial = trial_of(work, ref, model, request)
-    criteria = tuple(dict.fromkeys((request.criterion, "magnitude", "random")))
-    groups = {criterion: trial.groups(criterion, request) for criterion in criteria}
-    if not groups[request.criterion]:
+def score_channels(work: Work, models: Models) -> None:
+    """Say what each channel is worth by one criterion."""
+    trial, request, ref = trial_of(work, models)
+    found = trial.groups(str(work.spec["criterion"]), request)
+    if not found:
         raise UncutError(f"{ref.name} has no channels that could be cut", field="model")
-    before = trial.step(model, groups[request.criterion], {}, 0.0)
+    members = {group.root: list(group.members) for group in found}
+    work.emit_arrays("groups", {group.root: group.scores.numpy() for group in found}, {"members": members})
     work.advance(1)
-    amounts = sorted({*request.amounts, *([] if request.amount is None else [request.amount])})
-    curves: list[PruningCurve] = []
-    cuts: dict[float, Cut] = {}
-    for criterion, found in groups.items():
-        steps = []
-        for amount in amounts:
-            cut = cut_channels(model, trial.example, choose_channels(found, amount, scope=request.scope))
-            steps.append(trial.step(cut.model, found, cut.removed, amount))
-            if criterion == request.criterion:
-                cuts[amount] = cut
-            work.advance(1)
-        curves.append(PruningCurve(criterion=criterion, steps=steps))
+
+
+def try_cut(work: Work, models: Models) -> None:
+    """Cut a share of the channels by one criterion, and measure what is left; a share of 0 is the model as it is."""
+    from services.model.training.structured import Cut, choose_channels, cut_channels
+
+    trial, request, _ = trial_of(work, models)
+    amount, groups = float(str(work.spec["amount"])), _groups(work.path("groups"))
+    cut = Cut(trial.model, {})
+    if amount:
+        cut = cut_channels(trial.model, trial.example, choose_channels(groups, amount, scope=request.scope))
+    step = trial.step(cut.model, groups, cut.removed, amount, lambda: work.advance(0))
+    work.emit_record("trial", {"step": step.model_dump(mode="json"), "removed": cut.removed})
+    work.advance(1)
+
+
+def prune_channels(work: Work, models: Models) -> None:
+    """Choose among the cuts that were tried, make that one, and tell how all of them did."""
+    from services.model.training.structured import cut_channels
+
+    trial, request, _ = trial_of(work, models)
+    tried = {role: work.record(role) for role in work.inputs if role.startswith("trial/")}
+    steps = {role: PruningStep.model_validate(found["step"]) for role, found in tried.items()}
+    before = steps["trial/before"]
+    curves = [
+        PruningCurve(criterion=name, steps=[steps[trial_role(name, amount)] for amount in shares_of(request)])
+        for name in criteria_of(request)
+    ]
     chosen = chosen_step(before, curves[0].steps, request)
-    cut = cuts[chosen.amount]
-    widths = rebuilt_widths(model, cut, trial.example, work)
+    removed = cast(dict[str, list[int]], tried[trial_role(request.criterion, chosen.amount)]["removed"])
+    cut = cut_channels(trial.model, trial.example, removed)
+    widths = rebuilt_widths(trial.model, cut, trial.example, work)
     work.emit_arrays("pruned", {name: part.numpy() for name, part in cut.model.state_dict().items()})
-    told = {"before": before, "chosen": chosen, "curves": curves, "removed": cut.removed}
+    told = {"before": before, "chosen": chosen, "curves": curves}
     record = {name: _plain(value) for name, value in told.items()}
-    work.emit_record("pruning", {**record, "widths": widths})
+    work.emit_record("pruning", {**record, "removed": removed, "widths": widths})
     work.advance(1)
 
 
-def trial_of(work: Work, ref: ModelRef, model: nn.Module, request: PruningRequest) -> Trial:
-    """Split the labelled pictures as a training does, with the model's outputs as classes."""
+def _groups(path: Path) -> list[Group]:
+    import torch
+
+    from services.model.training.structured import Group
+
+    members = cast(dict[str, list[str]], facts_of(path)["members"])
+    return [
+        Group(root, tuple(members[root]), torch.from_numpy(np.array(worth)))
+        for root, worth in load_arrays(path).items()
+    ]
+
+
+def trial_of(work: Work, models: Models) -> tuple[Trial, PruningRequest, ModelRef]:
+    """Load the model, and split the labelled pictures as a training does, with the model's outputs as classes."""
     import torch
     from torch import nn
 
     from services.kit.pictures import Manifest
     from services.model.preprocess import reads_pictures, to_batch
-    from services.model.training.session import split
+    from services.model.training.session import require_modules, split
 
+    request, ref = PruningRequest.model_validate(work.spec["pruning"]), ModelRef.model_validate(work.spec["model"])
+    with models.loaded(ref) as built:
+        model = copy.deepcopy(built.model).requires_grad_(True)  # the loaded one is shared
+    require_modules(model, request.keep, field="keep")
     manifest = Manifest.load(work.path("manifest"), work.blobs)
     data = split(manifest.labels(), manifest.groups(), request.validation, request.seed)
     classes = cast(list[str], work.spec["classes"])
@@ -152,7 +188,7 @@ def trial_of(work: Work, ref: ModelRef, model: nn.Module, request: PruningReques
     last = [name for name, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
     if outputs != len(classes):
         raise UncutError(f"{ref.name} has {outputs} outputs, not one for each class", field="model")
-    return Trial(model, data, pictures, (last, *request.keep))
+    return Trial(model, data, pictures, (last, *request.keep)), request, ref
 
 
 def chosen_step(before: PruningStep, steps: Sequence[PruningStep], request: PruningRequest) -> PruningStep:
@@ -184,7 +220,7 @@ def rebuilt_widths(model: nn.Module, cut: Cut, example: Tensor, work: Work) -> d
     import torch
 
     from services.model.adapters.registry import build
-    from services.model.training.widths import KEY, changed_widths
+    from services.model.widths import KEY, changed_widths
 
     ref = ModelRef.model_validate(work.spec["model"])
     widths = {**cast(dict[str, Any], ref.config.get(KEY, {})), **changed_widths(model, cut.model)}

@@ -14,6 +14,7 @@ from contracts.training import EpochFigures, TrainingRequest
 from services.kit.arrays import facts_of, load_arrays
 from services.kit.stages import Work
 from services.model.service import Models
+from services.model.widths import KEY as WIDTHS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +99,7 @@ def start_of(ref: ModelRef, classes: Sequence[str], work: Work, models: Models) 
 def built_with(work: Work) -> dict[str, JsonValue]:
     """Constructor arguments of the trained model, as planned, and the widths that pruning left."""
     config = cast(dict[str, JsonValue], work.spec["config"])
-    return {**config, "widths": work.record("pruning")["widths"]} if "pruning" in work.inputs else config
+    return {**config, WIDTHS: work.record("pruning")["widths"]} if "pruning" in work.inputs else config
 
 
 def _split(manifest: Any, request: TrainingRequest) -> Split:

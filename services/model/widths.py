@@ -6,12 +6,14 @@ Cutting again at each load would need the dependency graph, which takes seconds;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import JsonValue
-from torch import nn
 
 from services.model.errors import BadConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 KEY = "widths"
 ATTRIBUTES = ("in_channels", "out_channels", "in_features", "out_features", "num_features", "groups")
@@ -56,6 +58,9 @@ def set_widths(model: nn.Module, told: JsonValue | Widths) -> None:
 
 
 def _resize(name: str, module: nn.Module) -> None:
+    import torch
+    from torch import nn
+
     if isinstance(module, nn.modules.conv._ConvNd):
         shape: tuple[int, ...] = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
         width = module.out_channels

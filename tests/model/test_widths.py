@@ -7,7 +7,7 @@ from torch import nn
 from services.model.errors import BadConfig
 from services.model.training.pruning import scores
 from services.model.training.structured import choose_channels, cut_channels, groups_of
-from services.model.training.widths import changed_widths, set_widths
+from services.model.widths import changed_widths, set_widths
 
 
 def net():

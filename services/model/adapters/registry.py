@@ -17,8 +17,9 @@ from services.model.adapters.torchvision_models import TorchvisionModels
 from services.model.errors import BadConfig
 from services.model.suppression import KEY as SUPPRESS
 from services.model.suppression import suppress
+from services.model.widths import KEY as WIDTHS
+from services.model.widths import set_widths
 
-WIDTHS = "widths"  # as in `services.model.training.widths`, which needs torch
 OURS = frozenset({SUPPRESS, WIDTHS})
 ADAPTERS: dict[str, Adapter] = {
     "timm": TimmModels(),
@@ -70,8 +71,6 @@ def build(architecture: str, config: Mapping[str, JsonValue]) -> Built:
         raise BadConfig(f"{architecture} cannot be built: {str(error)[:200]}", field="config") from error
     built.model.eval()
     if WIDTHS in config:
-        from services.model.training.widths import set_widths
-
         set_widths(built.model, config[WIDTHS])
     if SUPPRESS in config:
         suppress(built.model, config[SUPPRESS])
