@@ -56,7 +56,7 @@ def snapshot_rate(settings: Settings, *, workers: int, crops: int, shard: int) -
         for number in range(workers):
             stack.enter_context(Supervisor(settings, reaps=number == 0))
         ended(wiring.jobs, me, wiring.jobs.register_model(me, ModelRegistration(name=NAME, architecture=ARCHITECTURE)))
-        for dataset, size, part in (("warm", 4 * shard, shard // 2), ("demo", crops, shard)):
+        for dataset, size, part in (("warm", max(22, 4 * shard), shard), ("demo", crops, shard)):
             source = DemoSource(crops=size, seed=size)
             ended(wiring.jobs, me, wiring.jobs.register_dataset(me, DatasetRegistration(name=dataset, source=source)))
             request = SnapshotRequest(model=NAME, dataset=dataset, layers=["conv_head"], name=dataset, shard=part)
@@ -112,7 +112,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer pictures and parts, one repetition")
     parser.add_argument("--full", action="store_true", help="the default")
     chosen = parser.parse_args()
-    crops, shard, parts, repeats = (32, 4, 100, 1) if chosen.quick else (960, 24, 1000, 3)
+    crops, shard, parts, repeats = (48, 8, 100, 1) if chosen.quick else (960, 24, 1000, 3)
     binaries = postgresql_binaries()
     if binaries is None:
         raise SystemExit("PostgreSQL is not installed (Debian: apt-get install postgresql)")
