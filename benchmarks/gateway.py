@@ -145,7 +145,7 @@ def figures_of(output: str) -> dict[str, float]:
 def main() -> int:
     """Exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="15 s of load instead of 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="12 s of load instead of 3 minutes")
     parser.add_argument("--full", action="store_true", help="the default")
     parser.add_argument("--only", choices=("added", "load"), help="one of the two measurements")
     chosen = parser.parse_args()
@@ -159,7 +159,7 @@ def main() -> int:
                 peer="the service alone", peer_value=alone, n=rounds,
             )  # fmt: skip
         if chosen.only != "added":
-            seconds = 15 if chosen.quick else 180
+            seconds = 12 if chosen.quick else 180
             seen = load(Path(folder) / "load", seconds=seconds, crops=24 if chosen.quick else 256)
             n = int(seen["requests"])
             report.line(metric="gateway.load_rate", value=n / seconds, unit="requests/s", n=n)
