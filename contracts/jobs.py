@@ -10,6 +10,8 @@ from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest, LabellerUnavailable, UnknownAtlas, WindowMismatch
+from contracts.attribution import UnknownMethod
+from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
 from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.captures import CaptureRequest, CorpusTooSmall, UnknownCapture
@@ -31,6 +33,7 @@ from contracts.errors import (
     UnknownEncoder,
     UnknownJob,
     UnknownLayer,
+    UnknownMask,
     UnknownModel,
     UnknownPooling,
     UnknownScorer,
@@ -195,6 +198,32 @@ class JobService(Protocol):
     @operation("GET", "/jobs/{job}/pruning", right=Right.LOOK, refuses=(UnknownJob,))
     def pruning(self, caller: Caller, job: JobId) -> Pruning:
         """Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs."""
+        ...
+
+    @operation(
+        "POST",
+        "/attribution-evaluations",
+        right=Right.SUBMIT,
+        refuses=(
+            IdempotencyConflict,
+            UnknownModel,
+            UnknownDataset,
+            UnknownMethod,
+            UnknownMask,
+            LabelsMissingError,
+            InvalidRequest,
+            *PICTURES_ONLY,
+        ),
+    )
+    def evaluate_attributions(
+        self, caller: Caller, body: EvaluationRequest, idempotency_key: IdempotencyKey | None = None
+    ) -> Job:
+        """Judge attribution methods over samples of a dataset, with intervals."""
+        ...
+
+    @operation("GET", "/jobs/{job}/attribution-evaluation", right=Right.LOOK, refuses=(UnknownJob,))
+    def attribution_evaluation(self, caller: Caller, job: JobId) -> AttributionEvaluation:
+        """Show how the methods did; empty until then and for other jobs."""
         ...
 
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))

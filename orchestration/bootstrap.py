@@ -119,6 +119,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.service import Explanation
     from services.explanation.stages import stages as explanation_stages
     from services.model.planning import plan_registration as plan_model
+    from services.model.planning_evaluation import plan_evaluation
     from services.model.planning_pruning import plan_pruning
     from services.model.planning_training import plan_training
     from services.model.sae.stages import sae_stages
@@ -160,6 +161,14 @@ def build(settings: Settings) -> Wiring:
             numerics=numerics(settings),
         ),
         pruning=lambda caller, body: plan_pruning(
+            body,
+            caller=caller,
+            models=model,
+            dataset=data.dataset(caller, body.dataset),
+            registry=registry,
+            numerics=numerics(settings),
+        ),
+        evaluation=lambda caller, body: plan_evaluation(
             body,
             caller=caller,
             models=model,

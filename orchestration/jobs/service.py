@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import IntegrityError
 
+from contracts.attribution_evaluation import AttributionEvaluation
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State
@@ -120,25 +121,32 @@ class Jobs:
 
     def curve(self, caller: Caller, job: str) -> Curve:
         """Show the figures that a training's latest checkpoint holds."""
-        with self.database.reading() as db:
-            visible_job(db, caller, job)
-            key = latest_output(db, job, "train-epoch", "checkpoint")
-            known = find_artifacts(db, caller.workspace, [key] if key else [])
-        if key is None or key not in known:
+        blob = self._found(caller, job, "train-epoch", "checkpoint")
+        if blob is None:
             return Curve(job=job, epochs=[], stopped=False)
-        facts = facts_of(self.blobs.open(known[key].blob))
-        return Curve.model_validate({"job": job, **facts})
+        return Curve.model_validate({"job": job, **facts_of(self.blobs.open(blob))})
 
     def pruning(self, caller: Caller, job: str) -> Pruning:
         """Show what a pruning has found."""
+        blob = self._found(caller, job, "prune-channels", "pruning")
+        if blob is None:
+            return Pruning(job=job)
+        found = json.loads(self.blobs.read(blob))
+        return Pruning.model_validate({"job": job, **{name: found[name] for name in found if name != "widths"}})
+
+    def attribution_evaluation(self, caller: Caller, job: str) -> AttributionEvaluation:
+        """Show what an evaluation of attribution methods has found."""
+        blob = self._found(caller, job, "attribution-figures", "evaluation")
+        found = {} if blob is None else json.loads(self.blobs.read(blob))
+        return AttributionEvaluation.model_validate({"job": job, **found})
+
+    def _found(self, caller: Caller, job: str, stage: str, output: str) -> str | None:
+        """Blob of what a job's latest finished part of a stage put out, if there is one."""
         with self.database.reading() as db:
             visible_job(db, caller, job)
-            key = latest_output(db, job, "prune-channels", "pruning")
+            key = latest_output(db, job, stage, output)
             known = find_artifacts(db, caller.workspace, [key] if key else [])
-        if key is None or key not in known:
-            return Pruning(job=job)
-        found = json.loads(self.blobs.read(known[key].blob))
-        return Pruning.model_validate({"job": job, **{name: found[name] for name in found if name != "widths"}})
+        return None if key is None or key not in known else known[key].blob
 
     def watch(self, caller: Caller, job: str, last: int | None = None) -> Iterator[tuple[int, Job]]:
         """Yield (version, job) whenever the version has grown, until the job has ended."""

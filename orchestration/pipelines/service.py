@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest
+from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
 from contracts.audit import AuditRequest, CorrectionRequest
 from contracts.base import Caller, Contract, Page
 from contracts.captures import CaptureRequest
@@ -37,6 +38,7 @@ class Planners:
     model: Callable[[Caller, ModelRegistration], JobPlan]
     training: Callable[[Caller, TrainingRequest], JobPlan]
     pruning: Callable[[Caller, PruningRequest], JobPlan]
+    evaluation: Callable[[Caller, EvaluationRequest], JobPlan]
     labels: Callable[[Caller, LabelRequest], JobPlan]
     audit: Callable[[Caller, AuditRequest], JobPlan]
     correction: Callable[[Caller, CorrectionRequest], JobPlan]
@@ -95,6 +97,15 @@ class Pipelines:
     def pruning(self, caller: Caller, job: str) -> Pruning:
         """Show how accuracy fell as channels went, and what was cut; empty until then and for other jobs."""
         return self._jobs.pruning(caller, job)
+
+    def evaluate_attributions(self, caller: Caller, body: EvaluationRequest, idempotency_key: str | None = None) -> Job:
+        """Judge attribution methods over samples of a dataset, with intervals."""
+        self._require_pictures(caller, [body.model], body.dataset)
+        return self._submit(caller, body, idempotency_key, self._planners.evaluation(caller, body))
+
+    def attribution_evaluation(self, caller: Caller, job: str) -> AttributionEvaluation:
+        """Show how the methods did; empty until then and for other jobs."""
+        return self._jobs.attribution_evaluation(caller, job)
 
     def curve(self, caller: Caller, job: str) -> Curve:
         """Show the epochs of a training so far; empty for jobs of other kinds."""

@@ -10,6 +10,7 @@ from contracts.errors import WrongWeights
 from contracts.model import Layer, Model, ModelRef, ModelRegistration, Precision
 from services.kit.keys import sha256_of, sha256_of_file
 from services.kit.stages import StageFunction, Work
+from services.model.attribution_evaluations import evaluation_stages
 from services.model.audits import audit_stages
 from services.model.captures import capture_stages
 from services.model.corrections import correction_stages
@@ -39,6 +40,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         *audit_stages(models),
         *correction_stages(models, publish_model),
         *pruning_stages(models, publish_model),
+        *evaluation_stages(models),
     )
 
 

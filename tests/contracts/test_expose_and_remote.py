@@ -22,6 +22,7 @@ from contracts import (
     atlas_reading,
     atlas_transfer,
     attribution,
+    attribution_evaluation,
     audit,
     captures,
     comparison,
@@ -297,6 +298,11 @@ AGREEMENT = atlas_reading.Agreement(
     alignment="align_1", other="align_2", layer="a", units=2, agreed=0.5, chance=None, cosine=1 / 3,
     examples=[atlas_reading.UnitAgreement(unit=1, text="x", other="y", cosine=0.5, agreed=False)],
 )  # fmt: skip
+JUDGED = attribution_evaluation.EvaluationFigure(
+    metric="auc", method="gradcam", resolution="pixel", evidence="positive", better="high",
+    value={"mean": 0.9, "low": 0.8, "high": 0.95}, n=5, undefined=1, best=True,
+)  # fmt: skip
+EVALUATION = attribution_evaluation.AttributionEvaluation(job="j_00000001", samples=6, right=5, figures=[JUDGED])
 STEP = training.PruningStep(amount=0.0, channels=8, parameters=99, macs=1024, accuracy=0.5)
 SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
 SAE = sae.Sae(
@@ -434,6 +440,11 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "jobs.register_model": ({"body": model.ModelRegistration(name="n", architecture="timm:x")}, JOB),
     "jobs.build_snapshot": ({"body": REQUEST}, JOB),
     "jobs.train_model": ({"body": training.TrainingRequest(name="n", model="m_1", dataset="d_1")}, JOB),
+    "jobs.evaluate_attributions": (
+        {"body": attribution_evaluation.EvaluationRequest(model="m_1", dataset="d_1", mask="object")},
+        JOB,
+    ),
+    "jobs.attribution_evaluation": ({"job": "j_00000001"}, EVALUATION),
     "jobs.prune_model": ({"body": training.PruningRequest(name="n", model="m_1", dataset="d_1")}, JOB),
     "jobs.pruning": ({"job": "j_00000001"}, training.Pruning(job="j_00000001", before=STEP, removed={"conv": [3]})),
     "jobs.curve": ({"job": "j_00000001"}, training.Curve(job="j_00000001", epochs=[], stopped=False)),

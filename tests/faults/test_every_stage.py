@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from contracts.alignment import ComparisonRequest, PointsPlan, Side
 from contracts.atlas import AlignmentRequest, AtlasRequest
+from contracts.attribution_evaluation import EvaluationRequest
 from contracts.audit import AuditPolicy, AuditRequest, ClassPolicy, CorrectionRequest
 from contracts.captures import CaptureRequest
 from contracts.corpora import TextSource
@@ -103,6 +104,10 @@ def requests_of(wiring, folder: Path):
     yield lambda: jobs.train_model(me, training)
     pruning = PruningRequest(name="smaller", model="cnn", dataset="scenes", amounts=[0.1], loss=1.0, epochs=1)
     yield lambda: jobs.prune_model(me, pruning)
+    judged = EvaluationRequest(
+        model="cnn", dataset="scenes", methods=["gradcam", "epsilon_plus"], mask="object", samples=16, steps=4
+    )
+    yield lambda: jobs.evaluate_attributions(me, judged)
     gguf = write_gguf(tiny_language_model(seed=1), folder / "tiny.gguf")
     language = ModelRegistration(
         name="lm", architecture="gguf:llama", weights=str(gguf), config={"perplexity_limit": 1e9}

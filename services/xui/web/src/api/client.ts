@@ -43,6 +43,7 @@ export type AuditFinding = Schemas["AuditFinding"];
 export type AuditPoint = Schemas["AuditPoint"];
 export type AuditRequest = Schemas["AuditRequest"];
 
+export type EvaluationFigure = Schemas["EvaluationFigure"];
 export type AnalysisSession = Schemas["AnalysisSession"];
 export type SessionSummary = Schemas["SessionSummary"];
 export type SessionEvent = Schemas["SessionEvent"];

@@ -252,6 +252,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/attribution-evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Judge attribution methods over samples of a dataset, with intervals
+         * @description Judge attribution methods over samples of a dataset, with intervals
+         */
+        post: operations["jobs_evaluate_attributions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/attribution-methods": {
         parameters: {
             query?: never;
@@ -824,6 +844,26 @@ export interface paths {
          * @description Show one job with the progress of its stages
          */
         get: operations["jobs_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{job}/attribution-evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show how the methods did; empty until then and for other jobs
+         * @description Show how the methods did; empty until then and for other jobs
+         */
+        get: operations["jobs_attribution_evaluation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2436,6 +2476,27 @@ export interface components {
             maps: components["schemas"]["HeatMap"][];
             /** Layers */
             layers: components["schemas"]["LayerRelevance"][];
+        };
+        /**
+         * AttributionEvaluation
+         * @description What an evaluation job found; empty until its last stage is done. `right` of `samples` were predicted rightly.
+         */
+        AttributionEvaluation: {
+            /** Job */
+            job: string;
+            request?: components["schemas"]["EvaluationRequest"] | null;
+            /**
+             * Samples
+             * @default 0
+             */
+            samples: number;
+            /** Right */
+            right?: number | null;
+            /**
+             * Figures
+             * @default []
+             */
+            figures: components["schemas"]["EvaluationFigure"][];
         };
         /**
          * AttributionMethod
@@ -4252,6 +4313,128 @@ export interface components {
             high: number;
             /** N */
             n: number;
+        };
+        /**
+         * EvaluationFigure
+         * @description One figure of one method.
+         *
+         *     `n` samples count; for `undefined` ones it has no value, as a rank on an empty mask. `better` says which way is
+         *     good, None where it is a matter of taste. `behind` is how far the method stays behind the best one of this figure,
+         *     paired by sample; the best has none. An interval that holds 0: these samples do not tell the two apart.
+         */
+        EvaluationFigure: {
+            /** Metric */
+            metric: string;
+            /** Method */
+            method: string;
+            /** Resolution */
+            resolution?: ("pixel" | "patch") | null;
+            /** Evidence */
+            evidence?: ("positive" | "absolute") | null;
+            /** Better */
+            better?: ("high" | "low") | null;
+            value: components["schemas"]["Spread"] | null;
+            /** N */
+            n: number;
+            /** Undefined */
+            undefined: number;
+            /**
+             * Best
+             * @default false
+             */
+            best: boolean;
+            behind?: components["schemas"]["Spread"] | null;
+        };
+        /**
+         * EvaluationRequest
+         * @description Judge attribution methods over samples of a dataset. Localisation needs a mask of what the cause is.
+         */
+        EvaluationRequest: {
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            /**
+             * Dataset
+             * @description id (`d_...`) or name of a dataset
+             */
+            dataset: string;
+            /**
+             * Methods
+             * @default [
+             *       "gradient_x_input",
+             *       "integrated_gradients",
+             *       "smoothgrad",
+             *       "gradcam",
+             *       "epsilon_plus_flat"
+             *     ]
+             */
+            methods: string[];
+            /**
+             * Mask
+             * @description mask that the evidence should lie on; none: no localisation
+             */
+            mask?: string | null;
+            /**
+             * Samples
+             * @description drawn at random by the seed
+             * @default 64
+             */
+            samples: number;
+            /**
+             * Target
+             * @description which output is explained
+             * @default prediction
+             * @enum {string}
+             */
+            target: "prediction" | "label";
+            /**
+             * Right Only
+             * @description leave out samples whose label the model does not predict
+             * @default false
+             */
+            right_only: boolean;
+            /**
+             * Patch
+             * @description side in pixels of patches that localisation is judged on as well
+             */
+            patch?: number | null;
+            /**
+             * Top
+             * @description share of features that top-k intersection looks at
+             * @default 0.02
+             */
+            top: number;
+            /**
+             * Steps
+             * @description of deletion and insertion; 0 leaves them out
+             * @default 16
+             */
+            steps: number;
+            /**
+             * Draws
+             * @description noisy copies that stability is judged on; 0: not
+             * @default 0
+             */
+            draws: number;
+            /**
+             * Noise
+             * @description their standard deviation, in the model's input units
+             * @default 0.1
+             */
+            noise: number;
+            /**
+             * Fallback
+             * @default error
+             * @enum {string}
+             */
+            fallback: "error" | "gradient";
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * EventDraft
@@ -6098,7 +6281,7 @@ export interface components {
          * @description One permitted action. Roles are named sets of these (`contracts.governance.ROLES`).
          * @enum {string}
          */
-        Right: "look" | "search" | "annotate" | "submit" | "register" | "server-paths" | "steer" | "sign-off" | "audit-log" | "administer";
+        Right: "look" | "search" | "annotate" | "submit" | "register" | "server-paths" | "tokens" | "steer" | "sign-off" | "audit-log" | "administer";
         /**
          * Role
          * @enum {string}
@@ -6960,6 +7143,18 @@ export interface components {
             seed: number;
         };
         /**
+         * Spread
+         * @description A mean with its 95 % percentile bootstrap interval over samples.
+         */
+        Spread: {
+            /** Mean */
+            mean: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
+        /**
          * Stage
          * @description A step of a job. `rate` is in `unit` per second; both it and `seconds_left` are None until they are known.
          */
@@ -7367,6 +7562,8 @@ export interface components {
         /**
          * TokenRequest
          * @description A personal access token: at most the caller's own rights, ending after `days`.
+         *
+         *     Tokens are made and revoked by who is logged in; a token cannot.
          */
         TokenRequest: {
             /** Name */
@@ -9143,6 +9340,113 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest, NoTokens, NotOfText, PromptTooLong */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_evaluate_attributions: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownMask, UnknownMethod, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description HoldsText, InvalidRequest, LabelsMissingError, ReadsText */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12098,6 +12402,91 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownJob */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_attribution_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttributionEvaluation"];
                 };
             };
             /** @description Unauthenticated */

@@ -10,6 +10,7 @@ import { Loading, Prose, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 import { useMay } from "../session";
 
+const EvaluationTables = lazy(async () => ({ default: (await import("../parts/EvaluationTables")).EvaluationTables }));
 const PruningCurve = lazy(async () => ({ default: (await import("../parts/PruningCurve")).PruningCurve }));
 const TrainingCurve = lazy(async () => ({ default: (await import("../parts/TrainingCurve")).TrainingCurve }));
 
@@ -68,6 +69,11 @@ function Detail({ job }: { job: Job }) {
           <StageRow key={stage.name} stage={stage} />
         ))}
       </ol>
+      {job.kind === "attribution-evaluation" && (
+        <Suspense fallback={<Loading what="the figures" />}>
+          <EvaluationTables job={job} />
+        </Suspense>
+      )}
       {job.kind === "pruning" && (
         <Suspense fallback={<Loading what="the curve" />}>
           <PruningCurve job={job} />

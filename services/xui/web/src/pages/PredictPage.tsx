@@ -5,6 +5,7 @@ import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, 
 import { plural } from "../format";
 import { Choices, MethodChoices } from "../parts/Choosers";
 import { FigureLegend, HeatCard } from "../parts/HeatCard";
+import { JudgeMethods } from "../parts/JudgeMethods";
 import { useListing } from "../parts/listing";
 import { pictureOf } from "../parts/pictures";
 import { PicturePicker } from "../parts/PicturePicker";
@@ -200,6 +201,9 @@ function Explained({ shown, change, model, snapshot, source }: ExplainedProps) {
           answers.some((answer) => answer.isPending) && <Loading what="the prediction" />
         )}
         {listed.data && <MethodChoices methods={listed.data.items} chosen={methods} change={(names) => change({ methods: names })} />}
+        {source.sample && (
+          <JudgeMethods model={model.ref.id} dataset={source.sample.dataset} sample={source.sample.index} methods={methods} />
+        )}
         <details className="panel">
           <summary>Layers ({layers.length})</summary>
           <Choices
