@@ -10,7 +10,9 @@ pytestmark = pytest.mark.browser
 
 def test_methods_on_one_picture_are_judged_over_its_dataset(visitor, rest, served):
     page = visitor
-    served.installation.run("dataset", "add", "scenes", "--name", "shapes", "--option", "n=40", "--option", "split=test")
+    served.installation.run(
+        "dataset", "add", "scenes", "--name", "shapes", "--option", "n=40", "--option", "split=test"
+    )
     cnn = "entry_point:services.model.controlled.nets:scenes_cnn"
     served.installation.run("model", "add", "shapes-net", "--architecture", cnn, "--weights", weights())
     page.goto("/predict?model=shapes-net&dataset=shapes&sample=3&method=gradcam&method=epsilon_plus")

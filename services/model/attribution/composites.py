@@ -74,6 +74,12 @@ COMPOSITES: dict[str, Composite] = {
     "attnlrp": _attention(ATTNLRP, aim="transformers: relevance also through queries and keys"),
     "cp_gamma": _attention(Attention(), Gamma(gamma=1.0), aim="transformers: CP-LRP with less noise"),
     "attnlrp_gamma": _attention(ATTNLRP, Gamma(gamma=0.25), aim="transformers: AttnLRP with less noise"),
+    "cp_focused": _attention(
+        Attention(), Gamma(gamma=2.0),
+        Assignment(AlphaBeta(alpha=1.0, beta=0.0, temperature=0.7), kind="conv", first=True),
+        Assignment(StakeCap(cap=1.5), kind=CONV), Assignment(Gamma(gamma=5.0), kind="values"),
+        aim="transformers: localisation; settings searched on generated scenes",
+    ),
     "cp_plus_abs": _attention(
         Attention(), ZPlus(), Assignment(Residual("abs"), kind="residual"),
         aim="transformers: positive evidence, skips by magnitude",

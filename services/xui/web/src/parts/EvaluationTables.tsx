@@ -58,7 +58,7 @@ export function EvaluationTables({ job }: { job: Job }) {
             <select value={shown} onChange={(event) => setGrid(event.target.value)}>
               {grids.map((each) => (
                 <option key={each} value={each}>
-                  {each.replace("/", "s, ")} relevance
+                  {each.replace("pixel/", "pixels, ").replace("patch/", "patches, ")} relevance
                 </option>
               ))}
             </select>
