@@ -200,9 +200,8 @@ def surplus(ours: Sequence[Figures], theirs: Sequence[Figures], metric: str) -> 
 
 
 def search(
-    kind: str, models: Sequence[nn.Module], of: Scenes, peers: dict[str, list[Figures]], *, grid: dict[str, tuple[Any, ...]],
-    sweeps: int,
-    starts: Sequence[Setting], log: Callable[[str], None],
+    kind: str, models: Sequence[nn.Module], of: Scenes, peers: dict[str, list[Figures]], *,
+    grid: dict[str, tuple[Any, ...]], sweeps: int, starts: Sequence[Setting], log: Callable[[str], None],
 ) -> tuple[Setting, dict[Setting, dict[str, float]]]:  # fmt: skip
     """Coordinate ascent on the worst surplus over any peer in any figure; all that was tried comes back."""
     tried: dict[Setting, dict[str, float]] = {}
@@ -268,8 +267,9 @@ def study(report: Report, kind: str, *, quick: bool, folder: Path) -> None:
     begun = time.perf_counter()
     validation, test = scenes("validation", 8 if quick else 160), scenes("test", 32 if quick else 300)
     peers = {name: judged(by_name(name), models, validation) for name in PEERS[kind]}
+    grid = dict(list(GRID[kind].items())[:2]) if quick else GRID[kind]
     ours, tried = search(
-        kind, models, validation, peers, grid=dict(list(GRID[kind].items())[:2]) if quick else GRID[kind], sweeps=1 if quick else 3, starts=STARTS[:1] if quick else STARTS,
+        kind, models, validation, peers, grid=grid, sweeps=1 if quick else 3, starts=STARTS[:1] if quick else STARTS,
         log=lambda text: print(f"# {text}, {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True),
     )  # fmt: skip
     figures = {name: judged(by_name(name), models, test) for name in PEERS[kind]}
