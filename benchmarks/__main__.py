@@ -16,6 +16,7 @@ NAMES = (
     "demo",
     "controlled",
     "attribution",
+    "attribution_search",
     "batching",
     "scaling",
     "scale_out",
