@@ -80,7 +80,10 @@ class Dataset(Contract):
 
 
 class FolderSource(Contract):
-    """A folder, read recursively: class sub-folders are labels, `captions.csv` or sidecar .txt are captions."""
+    """A folder, read recursively: class sub-folders are labels, `captions.csv` or sidecar .txt are captions.
+
+    `tabby.mask-object.png` is the mask `object` of `tabby.jpg`, of its size, white where something is.
+    """
 
     kind: Literal["folder"] = "folder"
     path: str

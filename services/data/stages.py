@@ -27,8 +27,8 @@ from services.kit.stages import StageFunction, Work
 def stages(data: Data) -> tuple[StageFunction, ...]:
     """The stages of this service. All that decides their bytes is in the parts, not in the worker's settings."""
     return (
-        StageFunction("ingest", 2, ingest),
-        StageFunction("manifest", 2, manifest),
+        StageFunction("ingest", 3, ingest),
+        StageFunction("manifest", 3, manifest),
         StageFunction("corpus", 1, read_corpus),
     )
 
@@ -51,6 +51,7 @@ def ingest(work: Work) -> None:
                     raise data
                 masked = data if isinstance(data, Masked) else Masked(data, {})
                 picture = decode_picture(masked.picture, pixel_limit=pixel_limit)
+                _require_fitting(picture, masked)
             except UnsafePicture as refusal:
                 found = RejectedFile(name=entry.name, reason=type(refusal).__name__, detail=refusal.detail)
                 rejected.append(found.model_dump())
@@ -59,6 +60,13 @@ def ingest(work: Work) -> None:
                 good.append({**record, "masks": _store_masks(masked, picture_pack)})
             work.advance(1)
     work.emit_record("fragment", {"good": good, "rejected": rejected})
+
+
+def _require_fitting(picture: Image.Image, masked: Masked) -> None:
+    for name, mask in masked.masks.items():
+        if mask.shape != (picture.height, picture.width):
+            size = f"{mask.shape[1]} × {mask.shape[0]} pixels, the picture {picture.width} × {picture.height}"
+            raise UnsafePicture(f"its mask {name} has {size}", field="picture")
 
 
 def _store(entry: Listed, picture: Image.Image, pictures: BinaryIO, thumbnails: BinaryIO) -> dict[str, JsonValue]:
@@ -83,11 +91,11 @@ def _store(entry: Listed, picture: Image.Image, pictures: BinaryIO, thumbnails: 
 
 
 def _store_masks(masked: Masked, pack: BinaryIO) -> JsonValue:
-    """Write masks behind their picture; name, offset and length of each."""
+    """Write masks behind their picture; name, offset, length and hash of each."""
     stored: list[JsonValue] = []
     for name, mask in masked.masks.items():
         encoded = encode_mask(mask)
-        stored.append([name, pack.tell(), len(encoded)])
+        stored.append([name, pack.tell(), len(encoded), hashlib.sha256(encoded).hexdigest()])
         pack.write(encoded)
     return stored
 
@@ -99,14 +107,14 @@ def manifest(work: Work) -> None:
     ------
     NoGoodFile : nothing could be read.
     """
-    entries, rejected = _joined(work)
+    entries, rejected, drawn = _joined(work)
     if not entries:
         named = [f"{file['name']}: {file['detail']}" for file in rejected[:5]]
         raise NoGoodFile(f"none of {len(rejected)} files could be read", field="source", rejected=list(named))
     with work.writing("manifest") as path:
         write_manifest(path, entries)
     work.emit_record("rejected", {"rejected": rejected})
-    dataset = _dataset(work, [entry.sample for entry in entries], rejected=len(rejected))
+    dataset = _dataset(work, [entry.sample for entry in entries], drawn, rejected=len(rejected))
     keys = {"manifest": work.keys["manifest"], "rejected": work.keys["rejected"]}
     work.emit_record("dataset", {"id": dataset.ref.id})
     work.when_published(lambda db: publish_dataset(db, work.workspace, dataset, **keys))
@@ -114,8 +122,10 @@ def manifest(work: Work) -> None:
     work.advance(1)
 
 
-def _joined(work: Work) -> tuple[list[Entry], list[dict[str, JsonValue]]]:
+def _joined(work: Work) -> tuple[list[Entry], list[dict[str, JsonValue]], list[str]]:
+    """Entries of all parts, what was rejected, and the hashes of the masks."""
     entries: list[Entry] = []
+    drawn: list[str] = []
     rejected: list[dict[str, JsonValue]] = []
     first: dict[str, int] = {}
     for number in range(int(cast(int, work.spec["parts"]))):
@@ -133,14 +143,15 @@ def _joined(work: Work) -> tuple[list[Entry], list[dict[str, JsonValue]]]:
                 index=index, box=corners, duplicate_of=earlier if earlier != index else None,
                 masks=[mask[0] for mask in masks], **record,
             )  # fmt: skip
-            of_masks = tuple(Place(packs[0], *mask[1:]) for mask in masks)
+            drawn += [mask[3] for mask in masks]
+            of_masks = tuple(Place(packs[0], *mask[1:3]) for mask in masks)
             entries.append(Entry(sample, Place(packs[0], *place), Place(packs[1], *small), of_masks))
-    return entries, rejected
+    return entries, rejected, drawn
 
 
-def _dataset(work: Work, samples: list[Sample], *, rejected: int) -> Dataset:
+def _dataset(work: Work, samples: list[Sample], drawn: list[str], *, rejected: int) -> Dataset:
     hashes = [sample.sha256 for sample in samples]
-    order = sha256_of([sample.model_dump(mode="json") for sample in samples])
+    order = sha256_of([*(sample.model_dump(mode="json") for sample in samples), *drawn])
     ref = DatasetRef(
         id=f"d_{order[:16]}",
         name=str(work.spec["name"]),

@@ -1,13 +1,17 @@
 """Datasets of a folder: what is a label, what is a caption, what decides the order and the id."""
 
 import hashlib
+import io
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from contracts.errors import UnreadableSource
 from services.data.readers.folder import list_folder, read_files
-from tests.data.desk import png
+from services.kit.masks import decode_mask
+from tests.data.desk import caller, png
 
 
 def of(root):
@@ -144,3 +148,37 @@ def test_a_folder_without_pictures_or_none_at_all_is_refused(desk, folder, tmp_p
     for path in (tmp_path / "nowhere", folder({"a.md": b""}), tmp_path / ("x" * 300), "\0", "~nobody-here/x"):
         with pytest.raises(UnreadableSource):
             desk.plan({"kind": "folder", "path": str(path)})
+
+
+def mask_png(width, height, columns):
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, :columns] = 255
+    out = io.BytesIO()
+    Image.fromarray(mask).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_masks_lie_beside_their_pictures_and_a_mask_of_nothing_is_a_picture(desk, folder):
+    with Image.open(io.BytesIO(png(0))) as picture:
+        width, height = picture.size
+    files = {
+        "cats/a.png": png(0), "cats/a.mask-object.png": mask_png(width, height, 3),
+        "cats/a.mask-tag.png": mask_png(width, height, 0), "cats/b.png": png(1), "cats/c.mask-object.png": png(2),
+    }  # fmt: skip
+    dataset = desk.register(of(folder(files)))
+    assert {sample.name: sample.masks for sample in desk.samples(dataset)} == {
+        "cats/a.png": ["object", "tag"], "cats/b.png": [], "cats/c.mask-object.png": [],
+    }  # fmt: skip
+    mask = decode_mask(desk.data.mask(caller(), dataset.ref.id, 0, "object").body)
+    assert mask.shape == (height, width) and mask[:, :3].all() and not mask[:, 3:].any()
+    files["cats/a.mask-object.png"] = mask_png(width, height, 4)
+    other = desk.register(of(folder(files, "redrawn")), "redrawn")
+    assert other.ref.id != dataset.ref.id, "another mask is another dataset"
+
+
+def test_a_mask_of_another_size_or_kind_rejects_its_picture(desk, folder):
+    files = {"a.png": png(0), "a.mask-x.png": mask_png(2, 3, 1), "b.png": png(1), "b.mask-x.png": b"no picture"}
+    dataset = desk.register(of(folder({**files, "c.png": png(2)})))
+    assert dataset.ref.n == 1 and dataset.n_rejected == 2
+    found = desk.rejected(dataset)
+    assert "its mask x has 2 × 3 pixels" in found["a.png"][1] and "its mask x: " in found["b.png"][1]

@@ -45,6 +45,14 @@ def test_an_uploaded_zip_becomes_a_dataset_by_the_rules_of_a_folder(desk):
     assert desk.rejected(dataset) == {"odd.gif": ("UnsafePicture", "not a PNG, JPEG or WebP picture")}
 
 
+def test_masks_in_a_zip_lie_beside_their_pictures_too(desk):
+    files = {"pets/cats/a.png": png(0), "pets/cats/a.mask-object.png": png(1), "pets/cats/b.png": png(2)}
+    dataset = desk.register_zip(files)
+    assert [(sample.name, sample.masks) for sample in desk.samples(dataset)] == [
+        ("cats/a.png", ["object"]), ("cats/b.png", []),
+    ]  # fmt: skip
+
+
 def test_the_one_folder_that_everything_lies_in_is_no_label(desk):
     files = {"set/a.png": png(0), "set/a.txt": b"words", "__MACOSX/set/._a.png": b"\0"}
     assert shown(desk, files) == [("a.png", None, "words")]

@@ -9,12 +9,14 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from pydantic import JsonValue
 
 from contracts.errors import UnreadableSource, UnsafeArchive, UnsafePicture
 from services.data.readers.folder import CAPTIONS, SUFFIXES, captions_of
-from services.data.readers.port import LONGEST_CAPTION, Listed, Listing, words
+from services.data.readers.masks import masked, masks_among
+from services.data.readers.port import LONGEST_CAPTION, Listed, Listing, Masked, words
 from services.kit.keys import sha256_of_file
 
 MOST_ENTRIES = 1_000_000
@@ -87,14 +89,18 @@ def list_zip(path: Path, title: str) -> Listing:
         except csv.Error as error:
             raise UnreadableSource(f"{CAPTIONS} is no table: {error}", field="upload") from error
         entries = []
+        masks_of = masks_among(name for name in visible if PurePosixPath(name).suffix.lower() in SUFFIXES)
+        masks = {file for found in masks_of.values() for file in found.values()}
         for name in visible:
-            if PurePosixPath(name).suffix.lower() in SUFFIXES:
+            if PurePosixPath(name).suffix.lower() in SUFFIXES and name not in masks:
                 shown = name.removeprefix(top)
                 label = shown.split("/")[0] if "/" in shown else None
                 caption = captions.get(shown) or captions.get(shown.rsplit("/", 1)[-1])
                 sidecar = entry_of.get(str(PurePosixPath(name).with_suffix(".txt")))
                 caption = caption or words(_text(archive, sidecar, LONGEST_CAPTION))
                 where: dict[str, JsonValue] = {"path": str(path), "entry": entry_of[name]}
+                if name in masks_of:
+                    where["masks"] = {mask: entry_of[file] for mask, file in masks_of[name].items()}
                 entries.append(Listed(where, shown, label=label, caption=caption))
     return Listing(entries, sha256_of_file(path), title)
 
@@ -124,7 +130,7 @@ def _text(archive: zipfile.ZipFile, entry: str | None, most: int = MOST_ENTRY_BY
         raise UnreadableSource(f"{entry[:80]} is damaged: {str(error)[:100]}", field="upload") from error
 
 
-def read_zip(entries: Iterable[Listed]) -> Iterator[bytes | UnsafePicture]:
+def read_zip(entries: Iterable[Listed]) -> Iterator[bytes | Masked | UnsafePicture]:
     """Yield the bytes of listed entries, unpacked in memory, each within the limit that its header was checked for."""
     archive: zipfile.ZipFile | None = None
     try:
@@ -133,10 +139,20 @@ def read_zip(entries: Iterable[Listed]) -> Iterator[bytes | UnsafePicture]:
                 if archive is not None:
                     archive.close()
                 archive = zipfile.ZipFile(str(entry.where["path"]))
-            yield _unpacked(archive, str(entry.where["entry"]))
+            yield _with_masks(archive, entry)
     finally:
         if archive is not None:
             archive.close()
+
+
+def _with_masks(archive: zipfile.ZipFile, entry: Listed) -> bytes | Masked | UnsafePicture:
+    picture = _unpacked(archive, str(entry.where["entry"]))
+    masks = cast(dict[str, str], entry.where.get("masks", {}))
+    unpacked = {name: _unpacked(archive, file) for name, file in masks.items()}
+    for part in (picture, *unpacked.values()):
+        if isinstance(part, UnsafePicture):
+            return part
+    return masked(cast(bytes, picture), cast(dict[str, bytes], unpacked))
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: str) -> bytes | UnsafePicture:

@@ -1,4 +1,4 @@
-"""A folder of pictures, read recursively. Class sub-folders are labels; captions come from a table or sidecar files."""
+"""A folder of pictures, read recursively. Class sub-folders are labels; captions and masks lie beside the pictures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
-from contracts.errors import UnreadableSource
-from services.data.readers.port import LONGEST_CAPTION, Listed, Listing, words
+from pydantic import JsonValue
+
+from contracts.errors import UnreadableSource, UnsafePicture
+from services.data.readers.masks import masked, masks_among
+from services.data.readers.port import LONGEST_CAPTION, Listed, Listing, Masked, words
 from services.kit.keys import sha256_of_file
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -39,13 +43,21 @@ def list_folder(root: Path) -> Listing:
 def _listed(root: Path) -> Listing:
     captions = _captions(root)
     entries, digest = [], hashlib.sha256()
-    for path in sorted(_pictures(root), key=lambda found: found.relative_to(root).as_posix()):
-        name = path.relative_to(root).as_posix()
+    files = {path.relative_to(root).as_posix(): path for path in _pictures(root)}
+    masks_of = masks_among(files)
+    masks = {file for found in masks_of.values() for file in found.values()}
+    for name in sorted(files.keys() - masks):
+        path = files[name]
         label = name.split("/")[0] if "/" in name else None
         caption = captions.get(name) or captions.get(path.name) or _sidecar(path, root)
         sha = sha256_of_file(path)
         digest.update(f"{name}\0{sha}\0{label}\0{caption}\n".encode())
-        entries.append(Listed({"path": str(path), "sha256": sha}, name, label=label, caption=caption))
+        where: dict[str, JsonValue] = {"path": str(path), "sha256": sha}
+        if name in masks_of:
+            found = {mask: (str(files[file]), sha256_of_file(files[file])) for mask, file in masks_of[name].items()}
+            digest.update(f"{sorted((mask, sha) for mask, (_, sha) in found.items())}\n".encode())
+            where["masks"] = {mask: {"path": path, "sha256": sha} for mask, (path, sha) in found.items()}
+        entries.append(Listed(where, name, label=label, caption=caption))
     return Listing(entries, digest.hexdigest(), f"folder {root.name}")
 
 
@@ -104,11 +116,17 @@ def _sidecar(path: Path, root: Path) -> str | None:
         return words(file.read(LONGEST_CAPTION))
 
 
-def read_files(entries: Iterable[Listed]) -> Iterator[bytes]:
+def read_files(entries: Iterable[Listed]) -> Iterator[bytes | Masked | UnsafePicture]:
     """Yield the bytes of listed files. A file that changed since it was listed is refused: its key would lie."""
     for entry in entries:
-        path = Path(str(entry.where["path"]))
-        data = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != entry.where["sha256"]:
-            raise UnreadableSource(f"{entry.name} changed while it was registered", field="path")
-        yield data
+        picture = _unchanged(entry.where, entry.name)
+        masks = cast(dict[str, dict[str, JsonValue]], entry.where.get("masks", {}))
+        yield masked(picture, {name: _unchanged(where, entry.name) for name, where in masks.items()})
+
+
+def _unchanged(where: dict[str, JsonValue], name: str) -> bytes:
+    path = Path(str(where["path"]))
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != where["sha256"]:
+        raise UnreadableSource(f"{name} changed while it was registered", field="path")
+    return data

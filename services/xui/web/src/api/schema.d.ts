@@ -4527,6 +4527,8 @@ export interface components {
         /**
          * FolderSource
          * @description A folder, read recursively: class sub-folders are labels, `captions.csv` or sidecar .txt are captions.
+         *
+         *     `tabby.mask-object.png` is the mask `object` of `tabby.jpg`, of its size, white where something is.
          */
         FolderSource: {
             /**

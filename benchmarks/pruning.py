@@ -1,0 +1,210 @@
+"""Structured pruning of a transfer-trained EfficientNet-Lite0: what accuracy and time are left once channels are cut.
+
+The packaged ImageNet weights are trained on generated scenes (six shapes). The share of channels that goes is chosen on
+a validation split, after training on; the test scenes are drawn by another rule and are looked at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.report import Report
+from contracts.data import ScenesSource
+from contracts.training import Criterion, TrainingRequest
+from services.kit.packaged import match_in_order, packaged_checkpoint, read_checkpoint
+from services.kit.torchvision_ops import mend_torchvision
+from services.model.controlled.pictures import Pictures, pictures_of, to_input
+from services.model.training.pruning import scores
+from services.model.training.session import Session, Split, result_of
+from services.model.training.structured import choose_channels, cut_channels, groups_of
+
+NAME, CLASSIFIER, LOSS, GOAL = "tf_efficientnet_lite0", "classifier", 0.02, 1.5
+CRITERIA: tuple[Criterion, ...] = ("relevance", "magnitude", "random")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done.
+
+    Parameters
+    ----------
+    pictures, held_out : scenes to train on, and of each of validation and test; side : their pixels.
+    epochs, after : of transfer, and of training on after each cut.
+    shares : of channels, tried in this order by relevance until one costs too much on the validation scenes.
+    rounds : of each timing.
+    """
+
+    pictures: int
+    held_out: int
+    side: int
+    epochs: int
+    after: int
+    shares: tuple[float, ...]
+    rounds: int
+
+
+QUICK = Plan(pictures=320, held_out=100, side=64, epochs=1, after=1, shares=(0.3,), rounds=7)
+FULL = Plan(pictures=2000, held_out=1000, side=96, epochs=4, after=3, shares=(0.3, 0.4, 0.5, 0.6), rounds=41)
+
+
+def packaged_net(classes: int) -> nn.Module | None:
+    """EfficientNet-Lite0 with ImageNet weights and a new head; None where no package brings them."""
+    mend_torchvision()
+    import timm
+
+    path = packaged_checkpoint(NAME)
+    if path is None:
+        return None
+    net = timm.create_model(NAME)
+    net.load_state_dict(match_in_order(read_checkpoint(path), net))
+    torch.manual_seed(0)
+    net.reset_classifier(classes)
+    return net
+
+
+class Scenes:
+    """Training and validation scenes as a training wants them, and test scenes beside."""
+
+    def __init__(self, plan: Plan) -> None:
+        def drawn(split: str, count: int) -> Pictures:
+            return pictures_of(ScenesSource(n=count, seed=8, side=plan.side, split=split))  # type: ignore[arg-type]
+
+        train, validation, self.test = (
+            drawn("train", plan.pictures), drawn("validation", plan.held_out), drawn("test", plan.held_out),
+        )  # fmt: skip
+        self.pixels = np.concatenate([train.pixels, validation.pixels])
+        self.classes = tuple(str(name) for name in range(train.labels.max() + 1))
+        self.split = Split(
+            np.arange(len(train)), np.arange(len(train), len(self.pixels)),
+            np.concatenate([train.labels, validation.labels]), self.classes,
+        )  # fmt: skip
+
+    def pictures(self, rows: Sequence[int]) -> Tensor:
+        """Inputs [B, 3, side, side]."""
+        return to_input(self.pixels[list(rows)])
+
+    def relevance_batches(self, most: int = 512) -> list[tuple[Tensor, Tensor]]:
+        """Training pictures and their classes."""
+        rows = np.random.default_rng(0).permutation(self.split.train)[:most]
+        parts = np.split(rows, range(32, len(rows), 32))
+        return [(self.pictures(some), torch.from_numpy(self.split.y[some])) for some in parts]
+
+    @torch.inference_mode()
+    def tested(self, model: nn.Module) -> float:
+        """Share of the test scenes that is classified rightly."""
+        model.eval()
+        found = [model(to_input(self.test.pixels[at : at + 64])).argmax(1) for at in range(0, len(self.test), 64)]
+        return float((torch.cat(found).numpy() == self.test.labels).mean())
+
+
+def trained(model: nn.Module, scenes: Scenes, *, epochs: int, rate: float) -> tuple[nn.Module, float]:
+    """Train a copy in the product's way; returns it with its validation accuracy."""
+    asked = TrainingRequest(
+        name="t", model="m", dataset="d", method="gradient", learning_rate=rate, epochs=epochs, batch=32
+    )
+    session = Session(copy.deepcopy(model), asked, scenes.split, scenes.pictures)
+    checkpoint = session.epoch(0, None, lambda _: None)
+    for number in range(1, epochs):
+        checkpoint = session.epoch(number, checkpoint, lambda _: None)
+    session.model.load_state_dict(result_of(checkpoint))
+    return session.model.eval(), checkpoint.figures[-1].validation_accuracy
+
+
+def latencies(models: Sequence[nn.Module], batch: Tensor, rounds: int) -> list[float]:
+    """Median seconds of a forward pass of each, taken in turn."""
+    taken: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for number in range(rounds + 2):  # the first rounds warm up
+            for model, times in zip(models, taken, strict=True):
+                begun = time.perf_counter()
+                model(batch)
+                if number > 1:
+                    times.append(time.perf_counter() - begun)
+    return [statistics.median(times) for times in taken]
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """A net with a share of its channels cut out and trained on, with its accuracy on the validation scenes."""
+
+    share: float
+    model: nn.Module
+    accuracy: float
+
+
+def cut_and_trained(model: nn.Module, scenes: Scenes, criterion: Criterion, share: float, after: int) -> Smaller:
+    """Cut a share of all channels by a criterion, and train on."""
+    worth = scores(model, criterion, scenes.relevance_batches() if criterion == "relevance" else None)
+    example = scenes.pictures([0])
+    groups = groups_of(model, example, worth, [CLASSIFIER])
+    cut = cut_channels(model, example, choose_channels(groups, share))
+    smaller, accuracy = trained(cut.model, scenes, epochs=after, rate=0.01)
+    return Smaller(share, smaller, accuracy)
+
+
+def study(report: Report, plan: Plan) -> None:
+    """Transfer, cut as far as the validation scenes allow, and measure on the test scenes."""
+    net = packaged_net(6)
+    if net is None:
+        raise SystemExit(f"no installed package brings weights of {NAME}")
+    scenes = Scenes(plan)
+    start, _ = trained(net, scenes, epochs=plan.epochs, rate=0.02)
+    whole, before = trained(start, scenes, epochs=plan.after, rate=0.01)  # as long as the cut ones
+    print(f"# whole: {before:.3f} on validation scenes", file=sys.stderr, flush=True)
+    for number, share in enumerate(plan.shares):
+        found = cut_and_trained(start, scenes, "relevance", share, plan.after)
+        print(f"# {share:.0%} cut: {found.accuracy:.3f}", file=sys.stderr, flush=True)
+        if number == 0 or found.accuracy >= before - LOSS:
+            chosen = found
+        if found.accuracy < before - LOSS:
+            break
+    tested = scenes.tested(whole)
+    others = [cut_and_trained(start, scenes, name, chosen.share, plan.after) for name in CRITERIA[1:]]
+    for name, each in zip(CRITERIA, (chosen, *others), strict=True):
+        accuracy = scenes.tested(each.model)
+        goal = name == "relevance"
+        report.line(
+            metric=f"pruning.accuracy_lost, {each.share:.0%} of the channels by {name}", value=tested - accuracy,
+            unit="share of test scenes", goal=f"<= {LOSS}" if goal else None,
+            ok=tested - accuracy <= LOSS if goal else None, peer="the whole net", peer_value=tested, n=plan.held_out,
+        )  # fmt: skip
+    sizes = [sum(part.numel() for part in model.parameters()) for model in (whole, chosen.model)]
+    report.line(
+        metric="pruning.parameters", value=sizes[1], unit="parameters", peer="the whole net", peer_value=sizes[0],
+        ratio=sizes[0] / sizes[1],
+    )  # fmt: skip
+    threads = torch.get_num_threads()
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        for size, side in ((1, 224), (16, 224), (16, plan.side)):
+            batch = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(0))
+            slow, fast = latencies((whole, chosen.model), batch, plan.rounds)
+            report.line(
+                metric=f"pruning.speed_up, {size} pictures of {side} px, {count} threads", value=slow / fast, unit="x",
+                goal=f">= {GOAL} x the whole net", ok=slow / fast >= GOAL, peer="the whole net", peer_value=1000 * slow,
+                ratio=slow / fast, n=plan.rounds,
+            )  # fmt: skip
+
+
+def main() -> int:
+    """Exit with 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer scenes, one share")
+    parser.add_argument("--full", action="store_true", help="the default")
+    report = Report()
+    study(report, QUICK if parser.parse_args().quick else FULL)
+    return report.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
