@@ -22,7 +22,7 @@ from torch import nn
 from benchmarks.controlled import loaded
 from benchmarks.metrics import Setting, constructed, unit
 from benchmarks.report import Report
-from contracts.audit import NothingCorrected
+from contracts.corrections import NothingCorrected
 from contracts.data import ScenesSource
 from contracts.model import Layer
 from services.explanation.audits.alignment import Calibrator, align, significances

@@ -12,10 +12,11 @@ from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest, LabellerUnavailable, UnknownAtlas, WindowMismatch
 from contracts.attribution import UnknownMethod
 from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
-from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, UnknownAudit, UnknownReadout
+from contracts.audit import AuditRequest, BadPolicy, UnknownAudit, UnknownReadout
 from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
 from contracts.captures import CaptureRequest, CorpusTooSmall, UnknownCapture
 from contracts.corpora import CorpusTooLarge, HoldsPictures, HoldsText
+from contracts.corrections import CorrectionRequest, NothingCorrected
 from contracts.data import DatasetRegistration
 from contracts.errors import (
     BadTemplate,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.audit import AuditId
 from contracts.base import Contract, FiniteFloat, Sha256
+from contracts.corrections import AuditId
 from contracts.data import SampleIndex
 from contracts.explanation import ComponentIndex, ComponentRef, PictureTerm, SearchQuery, Sign, SnapshotId
 from contracts.model import LayerName, ModelId

@@ -13,10 +13,9 @@ from contracts.audit import (
     AuditFinding,
     AuditRequest,
     BadPolicy,
-    Correction,
-    CorrectionRequest,
     SignOffRequest,
 )
+from contracts.corrections import Correction, CorrectionRequest
 from contracts.errors import InvalidRequest
 from orchestration.cli.app import USAGE, Json, desk, refusal_text
 from orchestration.cli.desk import Desk

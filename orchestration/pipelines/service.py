@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from contracts.alignment import ComparisonRequest
 from contracts.atlas import AlignmentRequest, AtlasRequest
 from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
-from contracts.audit import AuditRequest, CorrectionRequest
+from contracts.audit import AuditRequest
 from contracts.base import Caller, Contract, Page
 from contracts.captures import CaptureRequest
 from contracts.corpora import HoldsText
+from contracts.corrections import CorrectionRequest
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
 from contracts.explanation import Encoder, ExplanationService, SnapshotRequest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from contracts.audit import NothingCorrected
+from contracts.corrections import NothingCorrected
 from contracts.model import Layer, ModelRef, ModelRegistration
 from services.kit.pictures import Manifest
 from services.kit.stages import StageFunction, Work

@@ -27,6 +27,7 @@ from contracts import (
     captures,
     comparison,
     corpora,
+    corrections,
     crops,
     data,
     explanation,
@@ -271,11 +272,11 @@ DRIFT = comparison.SnapshotDrift(
 )  # fmt: skip
 DISTRIBUTIONS = comparison.Distributions(snapshot="s_1", lineage="l", layers=[])
 BETTER = labels.Estimate(value=0.5, low=0.4, high=0.6, n=9)
-FIGURES = audit.CorrectionFigures(clean=BETTER, artefact=BETTER)
-CORRECTION = audit.Correction(
+FIGURES = corrections.CorrectionFigures(clean=BETTER, artefact=BETTER)
+CORRECTION = corrections.Correction(
     id="x_1", audit=AUDIT_ID, parent="m_1", model="m_2", name="n", readout="a/b c", layer="blocks.1", units=[3],
-    considered=[3, 4], curve=[audit.CorrectionStep(units=0, clean=1 / 3, artefact=0.0)], before=FIGURES, after=FIGURES,
-    random=FIGURES, random_best=0.1, magnitude=FIGURES, lineage="l", created_at=NOW,
+    considered=[3, 4], curve=[corrections.CorrectionStep(units=0, clean=1 / 3, artefact=0.0)],
+    before=FIGURES, after=FIGURES, random=FIGURES, random_best=0.1, magnitude=FIGURES, lineage="l", created_at=NOW,
 )  # fmt: skip
 CAPTURE_REQUEST = captures.CaptureRequest(model="m_1", corpus="texts", layers=["model.layers.1"])
 CAPTURE = captures.Capture(
@@ -471,7 +472,7 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "audit.audit_policy": ({"snapshot": "s_1"}, audit.PolicyDraft(snapshot="s_1", yaml="version: 1")),
     "audit.corrections": ({"audit": AUDIT_ID}, Page(items=[CORRECTION])),
     "jobs.correct": (
-        {"body": audit.CorrectionRequest(audit=AUDIT_ID, name="n", clean="d_1", artefact="d_1")}, JOB
+        {"body": corrections.CorrectionRequest(audit=AUDIT_ID, name="n", clean="d_1", artefact="d_1")}, JOB
     ),
     "jobs.audit": ({"body": audit.AuditRequest(snapshot="s_1", policy=POLICY)}, JOB),
     "comparison.distributions": ({"snapshot": "s_1", "layer": "blocks.1"}, DISTRIBUTIONS),

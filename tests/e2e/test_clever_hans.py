@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.audit import AuditRequest, BadPolicy, CorrectionRequest, NothingCorrected, SignOffRequest, UnknownReadout
+from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
+from contracts.corrections import CorrectionRequest, NothingCorrected
 from contracts.data import DatasetRegistration, ScenesSource
 from orchestration.cli import clever_hans
 from orchestration.cli.desk import local_desk

@@ -15,9 +15,10 @@ from threadpoolctl import threadpool_limits
 from contracts.alignment import ComparisonRequest, PointsPlan, Side
 from contracts.atlas import AlignmentRequest, AtlasRequest
 from contracts.attribution_evaluation import EvaluationRequest
-from contracts.audit import AuditPolicy, AuditRequest, ClassPolicy, CorrectionRequest
+from contracts.audit import AuditPolicy, AuditRequest, ClassPolicy
 from contracts.captures import CaptureRequest
 from contracts.corpora import TextSource
+from contracts.corrections import CorrectionRequest
 from contracts.data import DatasetRegistration, ScenesSource
 from contracts.explanation import SnapshotRequest
 from contracts.jobs import State

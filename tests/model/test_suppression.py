@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from contracts.audit import NothingCorrected
+from contracts.corrections import NothingCorrected
 from services.model.adapters.registry import build
 from services.model.audits import predicted, thinned, to_ablate
 from services.model.capture.folding import fold_batch_norm

@@ -8,17 +8,15 @@ from typing import Any, cast
 
 from pydantic import JsonValue
 
-from contracts.audit import (
-    Audit,
-    AuditFinding,
+from contracts.audit import Audit, AuditFinding, UnknownReadout
+from contracts.base import Caller
+from contracts.corrections import (
     Correction,
     CorrectionFigures,
     CorrectionRequest,
     CorrectionStep,
     NothingCorrected,
-    UnknownReadout,
 )
-from contracts.base import Caller
 from contracts.data import DataService
 from contracts.errors import Conflict, LabelsMissingError, UnknownLayer
 from contracts.model import Model, ModelService

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 
-from contracts.audit import Audit, Correction, SignOff, SignOffRequest, UnknownAudit
+from contracts.audit import Audit, SignOff, SignOffRequest, UnknownAudit
+from contracts.corrections import Correction
 from services.explanation.audits.rows import AuditRow, CorrectionRow, SignOffRow
 from services.kit.db import ReadSession, WriteSession, insert_if_absent
 

@@ -11,13 +11,13 @@ from contracts.audit import (
     AuditPoint,
     AuditPoints,
     AuditSummary,
-    Correction,
     PolicyDraft,
     SignOff,
     SignOffRequest,
     UnknownReadout,
 )
 from contracts.base import Binary, Caller, Page
+from contracts.corrections import Correction
 from contracts.errors import CorruptArtifact
 from contracts.model import ModelService
 from services.explanation.audits.draft import draft

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from scipy.stats import rankdata
 
 from contracts.errors import PointMismatch, TooFewPoints
 from services.explanation.concepts.neighbours import other_nearest, require_features
@@ -148,6 +146,9 @@ def rsa(x: np.ndarray, y: np.ndarray, *, metric: str = "euclidean") -> float | N
     x, y = require_pair(x, y)
     if len(x) > RSA_POINTS:
         raise ValueError(f"{len(x)} points; representational similarity holds all distances, at most {RSA_POINTS}")
+    from scipy.spatial.distance import pdist
+    from scipy.stats import rankdata  # takes a second, and every command imports this module
+
     ranks = [rankdata(pdist(side.astype(np.float64), metric)) for side in (x, y)]
     first, second = (rank - rank.mean() for rank in ranks)
     size = np.linalg.norm(first) * np.linalg.norm(second)
