@@ -55,6 +55,7 @@ class Right(enum.StrEnum):
     SIGN_OFF = "sign-off"
     AUDIT_LOG = "audit-log"
     ADMINISTER = "administer"
+    MEMBERS = "members"
 
 
 class Caller(Contract):

@@ -1,26 +1,31 @@
-"""Who may do what: users, roles, workspaces, access tokens."""
+"""Who may do what: users, roles, workspaces, access tokens, and the log of what was done."""
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime
 from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from contracts.base import Caller, Contract, Name, Page, Right, operation
+from contracts.audit_log import AuditLogEntry, AuditLogReport, Head
+from contracts.base import Caller, Contract, Cursor, Limit, Name, Page, Right, operation
 from contracts.errors import NotFound
-
-
-class Role(enum.StrEnum):
-    VIEWER = "viewer"
-    ANALYST = "analyst"
-    AUDITOR = "auditor"
-    ADMIN = "admin"
-
+from contracts.members import (
+    Invitation,
+    InvitationRequest,
+    LastAdmin,
+    Member,
+    NewLink,
+    PasswordResetRequest,
+    RoleChange,
+    UnknownInvitation,
+    UnknownMember,
+)
+from contracts.members import Role as Role
 
 LOOKING = frozenset({Right.LOOK, Right.TOKENS})
-LOGIN_ONLY = frozenset({Right.SERVER_PATHS, Right.TOKENS})  # no token has these: one that leaks makes no others
+# no token has these: one that leaks makes neither others nor accounts
+LOGIN_ONLY = frozenset({Right.SERVER_PATHS, Right.TOKENS, Right.MEMBERS})
 ROLES: dict[Role, frozenset[Right]] = {
     Role.VIEWER: LOOKING,
     Role.ANALYST: LOOKING | {Right.SEARCH, Right.ANNOTATE, Right.SUBMIT, Right.REGISTER, Right.STEER},
@@ -98,4 +103,72 @@ class GovernanceService(Protocol):
     @operation("DELETE", "/tokens/{token}", right=Right.TOKENS, refuses=(UnknownToken,))
     def revoke_token(self, caller: Caller, token: str) -> Removed:
         """End an access token at once."""
+        ...
+
+    @operation("GET", "/members", right=Right.MEMBERS)
+    def members(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Member]:
+        """List who belongs to the workspace, by name; those who are disabled as well."""
+        ...
+
+    @operation("PUT", "/members/{user}/role", right=Right.MEMBERS, refuses=(UnknownMember, LastAdmin))
+    def change_role(self, caller: Caller, user: str, body: RoleChange) -> Member:
+        """Give a member another role; it counts from their next request on."""
+        ...
+
+    @operation("POST", "/members/{user}/disable", right=Right.MEMBERS, refuses=(UnknownMember, LastAdmin))
+    def disable_member(self, caller: Caller, user: str) -> Member:
+        """Lock a member out: logins and live streams end, access tokens and open links are revoked."""
+        ...
+
+    @operation("POST", "/members/{user}/enable", right=Right.MEMBERS, refuses=(UnknownMember,))
+    def enable_member(self, caller: Caller, user: str) -> Member:
+        """Let a member in again. Revoked tokens stay revoked."""
+        ...
+
+    @operation("GET", "/members/{user}/tokens", right=Right.MEMBERS, refuses=(UnknownMember,))
+    def member_tokens(self, caller: Caller, user: str) -> Page[Token]:
+        """List a member's access tokens."""
+        ...
+
+    @operation("DELETE", "/members/{user}/tokens/{token}", right=Right.MEMBERS, refuses=(UnknownMember, UnknownToken))
+    def revoke_member_token(self, caller: Caller, user: str, token: str) -> Removed:
+        """End a member's access token at once."""
+        ...
+
+    @operation("GET", "/invitations", right=Right.MEMBERS)
+    def invitations(self, caller: Caller) -> Page[Invitation]:
+        """List the invitations that can still be accepted, newest first."""
+        ...
+
+    @operation("POST", "/invitations", right=Right.MEMBERS)
+    def invite(self, caller: Caller, body: InvitationRequest) -> NewLink:
+        """Make a one-time link with which somebody becomes a member; it is in this answer and nowhere else."""
+        ...
+
+    @operation("DELETE", "/invitations/{invitation}", right=Right.MEMBERS, refuses=(UnknownInvitation,))
+    def revoke_invitation(self, caller: Caller, invitation: str) -> Removed:
+        """Take an invitation back."""
+        ...
+
+    @operation("POST", "/password-resets", right=Right.MEMBERS, refuses=(UnknownMember,))
+    def reset_password(self, caller: Caller, body: PasswordResetRequest) -> NewLink:
+        """Make a one-time link with which a member chooses a new password; earlier ones end."""
+        ...
+
+    @operation("GET", "/audit-log", right=Right.AUDIT_LOG)
+    def audit_log(
+        self,
+        caller: Caller,
+        actor: Annotated[str | None, Field(max_length=80)] = None,
+        action: Annotated[str | None, Field(max_length=80)] = None,
+        since: datetime | None = None,
+        limit: Limit = 50,
+        cursor: Cursor | None = None,
+    ) -> Page[AuditLogEntry]:
+        """List what was done in the workspace, newest first: by whom (id or name), of which kind, since when."""
+        ...
+
+    @operation("GET", "/audit-log/verify", right=Right.AUDIT_LOG)
+    def verify_audit_log(self, caller: Caller, head: Head | None = None) -> AuditLogReport:
+        """Check the chain of hashes over the whole log, against a head that was kept elsewhere if one is given."""
         ...

@@ -93,6 +93,7 @@ def register_commands() -> None:
         snapshots,
         steering,
         train,
+        users,
     )
 
     nouns = (
@@ -117,6 +118,7 @@ def register_commands() -> None:
         jobs,
         serve,
         admin,
+        users,
         demo,
     )
     for module in nouns:

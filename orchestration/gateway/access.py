@@ -16,7 +16,8 @@ from contracts.base import Caller, Right
 from contracts.errors import Forbidden, Unauthenticated
 from orchestration.gateway.limits import RateLimits
 from orchestration.governance.errors import CrossSiteRequest
-from orchestration.governance.service import ABSOLUTE_LIFE, Governance, LoginSession
+from orchestration.governance.logins import ABSOLUTE_LIFE, LoginSession
+from orchestration.governance.service import Governance
 from services.kit.db import TRANSIENT
 from services.kit.logging import logger
 

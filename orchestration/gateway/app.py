@@ -33,7 +33,19 @@ from services.kit.problems import install_problems
 PREFIX = "/v1"
 LARGEST_BODY = 1 << 20
 THREADS = 40  # as many as the database pool has connections
-PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/v1/login", "/v1/openapi.json", "/v1/docs"})
+PUBLIC = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/login",
+        "/v1/login/password",
+        "/v1/invitations/accept",
+        "/v1/password-resets/accept",
+        "/v1/openapi.json",
+        "/v1/docs",
+    }
+)
 
 
 class Gateway(FastAPI):

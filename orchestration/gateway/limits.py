@@ -86,7 +86,7 @@ class RateLimits:
             raise self._refusal(self._units, key, "requests of this user")
 
     def refuse_guesser(self, address: str) -> None:
-        """Refuse an address that failed to log in too often."""
+        """Refuse an address, or whoever tries an account, after too many failed logins."""
         if not self._ask("test", self._logins, *_login_key(address)):
             raise self._refusal(self._logins, _login_key(address), "failed tries to log in from this address")
 

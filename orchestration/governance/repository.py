@@ -7,10 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import and_, delete, select, update
 
-from contracts.base import Caller, Right
+from contracts.base import Right
 from contracts.governance import Role
 from orchestration.governance.rows import (
     AccessTokenRow,
+    AccountLinkRow,
     LoginLinkRow,
     LoginSessionRow,
     MembershipRow,
@@ -70,6 +71,7 @@ def forget_ended(db: WriteSession, now: datetime) -> None:
     """Delete links and login sessions that nobody can use any more."""
     db.execute(delete(LoginLinkRow).where(LoginLinkRow.expires_at <= now))
     db.execute(delete(LoginSessionRow).where(LoginSessionRow.expires_at <= now))
+    db.execute(delete(AccountLinkRow).where(AccountLinkRow.expires_at <= now))
 
 
 def entry_by_login(database: Database, digest: str) -> Entry | None:
@@ -97,12 +99,6 @@ def touch_login_session(db: WriteSession, digest: str, now: datetime) -> None:
 def end_login_session(db: WriteSession, digest: str) -> None:
     """End a login session on the server."""
     db.execute(delete(LoginSessionRow).where(LoginSessionRow.digest == digest))
-
-
-def disable_user(db: WriteSession, user: str, now: datetime) -> None:
-    """Lock a user out and end all of their login sessions."""
-    db.execute(update(UserRow).where(UserRow.id == user).values(disabled_at=now))
-    db.execute(delete(LoginSessionRow).where(LoginSessionRow.user == user))
 
 
 def entry_by_token(database: Database, digest: str) -> Entry | None:
@@ -136,14 +132,14 @@ def touch_token(db: WriteSession, digest: str, now: datetime) -> None:
     db.execute(update(AccessTokenRow).where(AccessTokenRow.digest == digest).values(last_used_at=now))
 
 
-def tokens_of(db: ReadSession, caller: Caller) -> list[AccessTokenRow]:
-    """Return the caller's tokens that were not revoked, newest first."""
+def tokens_of(db: ReadSession, workspace: str, user: str) -> list[AccessTokenRow]:
+    """Return a member's tokens that were not revoked, newest first."""
     return list(
         db.scalars(
             select(AccessTokenRow)
             .where(
-                AccessTokenRow.workspace == caller.workspace,
-                AccessTokenRow.user == caller.user,
+                AccessTokenRow.workspace == workspace,
+                AccessTokenRow.user == user,
                 AccessTokenRow.revoked_at.is_(None),
             )
             .order_by(AccessTokenRow.created_at.desc(), AccessTokenRow.id)
@@ -151,13 +147,13 @@ def tokens_of(db: ReadSession, caller: Caller) -> list[AccessTokenRow]:
     )
 
 
-def revoke(db: WriteSession, caller: Caller, token: str, now: datetime) -> bool:
-    """Revoke one of the caller's own tokens; False if there is no such token."""
+def revoke(db: WriteSession, workspace: str, user: str, token: str, now: datetime) -> bool:
+    """Revoke one of a member's tokens; False if there is no such token."""
     done = db.scalars(
         update(AccessTokenRow)
         .where(
-            AccessTokenRow.workspace == caller.workspace,
-            AccessTokenRow.user == caller.user,
+            AccessTokenRow.workspace == workspace,
+            AccessTokenRow.user == user,
             AccessTokenRow.id == token,
             AccessTokenRow.revoked_at.is_(None),
         )

@@ -21,6 +21,7 @@ from contracts.jobs import Job
 from orchestration.gateway.app import create_app
 from orchestration.gateway.events import Streams
 from orchestration.gateway.limits import RateLimits
+from orchestration.governance import membership
 from orchestration.governance.service import Governance
 from orchestration.migrate import upgrade
 from orchestration.sessions.service import Sessions
@@ -122,6 +123,11 @@ class World:
             self.database, load_token_key(None, self.settings.home), explanation=self.explanation, audit=self.audit,
             data=self.data,
         )  # fmt: skip
+
+    def lock_out(self, user: str) -> None:
+        """Disable a user, be it the last admin."""
+        with self.database.writing() as db:
+            membership.disable(db, user, self.clock())
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def test_every_route_says_who_may_call_it(app):
 
 def test_there_are_as_many_decided_routes_as_the_contracts_declare(app):
     declared = sum(len(operations_of(protocol)) for protocol in PROTOCOLS)
-    by_hand = 5  # session, logout, events of jobs, of generations and of analysis sessions
+    by_hand = 6  # session, logout, own password, events of jobs, of generations and of analysis sessions
     assert len(decided_routes(app)) == declared + by_hand
 
 
@@ -142,7 +142,7 @@ def test_a_header_that_is_no_token_is_refused(header, anonymous):
 def test_a_disabled_user_is_refused_from_the_next_request_on(logged_in, anonymous, world):
     client = logged_in(Role.ANALYST)
     made = client.post("/v1/tokens", json={"name": "mine"}).json()
-    world.governance.disable(client.get("/v1/me").json()["user"])
+    world.lock_out(client.get("/v1/me").json()["user"])
     assert client.get("/v1/me").status_code == 401
     assert anonymous.get("/v1/me", headers=bearer(made["secret"])).status_code == 401
 

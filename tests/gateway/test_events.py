@@ -103,7 +103,7 @@ def locked_out(world, monkeypatch):
 
     def disabling(caller, job):
         if len(world.jobs.asked) == 1:
-            world.governance.disable("operator")
+            world.lock_out("operator")
         return look(caller, job)
 
     monkeypatch.setattr(world.jobs, "job", disabling)

@@ -82,7 +82,7 @@ def test_a_refusal_before_the_stream_is_a_problem_and_one_in_it_is_an_event(ask)
 def test_who_is_disabled_while_it_is_written_reads_no_more_and_the_writing_stops(logged_in, world):
     class Disabling(Writer):
         def generation(self, caller, generation, after):
-            world.governance.disable(caller.user)
+            world.lock_out(caller.user)
             return super().generation(caller, generation, after)
 
     world.model = writer = Disabling("abc")

@@ -167,7 +167,7 @@ def test_who_is_disabled_while_following_sees_no_more(world, operated, monkeypat
     look = world.sessions.head
 
     def disabling(session):
-        world.governance.disable("operator")
+        world.lock_out("operator")
         return look(session)
 
     monkeypatch.setattr(world.sessions, "head", disabling)
