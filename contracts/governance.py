@@ -14,12 +14,12 @@ from contracts.members import (
     Invitation,
     InvitationRequest,
     LastAdmin,
-    Member,
     NewLink,
     PasswordResetRequest,
     RoleChange,
     UnknownInvitation,
     UnknownMember,
+    WorkspaceMember,
 )
 from contracts.members import Role as Role
 
@@ -106,22 +106,22 @@ class GovernanceService(Protocol):
         ...
 
     @operation("GET", "/members", right=Right.MEMBERS)
-    def members(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[Member]:
+    def members(self, caller: Caller, limit: Limit = 50, cursor: Cursor | None = None) -> Page[WorkspaceMember]:
         """List who belongs to the workspace, by name; those who are disabled as well."""
         ...
 
     @operation("PUT", "/members/{user}/role", right=Right.MEMBERS, refuses=(UnknownMember, LastAdmin))
-    def change_role(self, caller: Caller, user: str, body: RoleChange) -> Member:
+    def change_role(self, caller: Caller, user: str, body: RoleChange) -> WorkspaceMember:
         """Give a member another role; it counts from their next request on."""
         ...
 
     @operation("POST", "/members/{user}/disable", right=Right.MEMBERS, refuses=(UnknownMember, LastAdmin))
-    def disable_member(self, caller: Caller, user: str) -> Member:
+    def disable_member(self, caller: Caller, user: str) -> WorkspaceMember:
         """Lock a member out: logins and live streams end, access tokens and open links are revoked."""
         ...
 
     @operation("POST", "/members/{user}/enable", right=Right.MEMBERS, refuses=(UnknownMember,))
-    def enable_member(self, caller: Caller, user: str) -> Member:
+    def enable_member(self, caller: Caller, user: str) -> WorkspaceMember:
         """Let a member in again. Revoked tokens stay revoked."""
         ...
 

@@ -22,7 +22,7 @@ class Role(enum.StrEnum):
     ADMIN = "admin"
 
 
-class Member(Contract):
+class WorkspaceMember(Contract):
     """Somebody who belongs to the workspace."""
 
     user: str

@@ -11,7 +11,14 @@ import typer
 from contracts.audit_log import HEAD
 from contracts.errors import InvalidRequest
 from contracts.governance import Role
-from contracts.members import InvitationRequest, Member, NewLink, PasswordResetRequest, RoleChange, UnknownMember
+from contracts.members import (
+    InvitationRequest,
+    NewLink,
+    PasswordResetRequest,
+    RoleChange,
+    UnknownMember,
+    WorkspaceMember,
+)
 from orchestration.cli.app import REFUSED, Json, desk
 from orchestration.cli.desk import Desk
 from orchestration.cli.render import show_json, show_table
@@ -155,11 +162,11 @@ def _id(at: Desk, user: str) -> str:
         cursor = page.next
 
 
-def _state(member: Member) -> str:
+def _state(member: WorkspaceMember) -> str:
     return "in" if member.disabled_at is None else f"disabled {member.disabled_at:%Y-%m-%d}"
 
 
-def _show(member: Member, json: bool) -> None:
+def _show(member: WorkspaceMember, json: bool) -> None:
     show_json(member) if json else typer.echo(f"{member.name} ({member.user}): {member.role}, {_state(member)}")
 
 
@@ -169,4 +176,7 @@ def _show_link(link: NewLink, json: bool) -> None:
         return
     settings = load_settings()
     typer.echo(f"http://{settings.host}:{settings.port}{link.path}")
-    typer.echo(f"works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC; it is not shown again", err=True)
+    typer.echo(
+        f"works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC; it is not shown again; docs/governance.md says how it is used",
+        err=True,
+    )

@@ -12,12 +12,12 @@ from contracts.members import (
     Invitation,
     InvitationRequest,
     LastAdmin,
-    Member,
     NewLink,
     PasswordResetRequest,
     RoleChange,
     UnknownInvitation,
     UnknownMember,
+    WorkspaceMember,
 )
 from orchestration.governance import membership
 from orchestration.governance.audit_log import append, hold
@@ -38,7 +38,7 @@ RESET_LIFE = timedelta(days=1)
 class Members(Logins):
     """Members, invitations, password resets."""
 
-    def members(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Member]:
+    def members(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[WorkspaceMember]:
         """List who belongs to the workspace, by name; those who are disabled as well."""
         after = "" if cursor is None else decode_cursor(cursor, length=1)[0]
         if not isinstance(after, str):
@@ -48,7 +48,7 @@ class Members(Logins):
         items = [_shown(row) for row in found[:limit]]
         return Page(items=items, next=encode_cursor([items[-1].name]) if len(found) > limit else None)
 
-    def change_role(self, caller: Caller, user: str, body: RoleChange) -> Member:
+    def change_role(self, caller: Caller, user: str, body: RoleChange) -> WorkspaceMember:
         """Give a member another role; it counts from their next request on."""
         with self._database.writing() as db:
             hold(db, caller.workspace)  # two admins who demote each other come one after the other
@@ -62,7 +62,7 @@ class Members(Logins):
         log.info("member.role_changed", user=user, role=str(body.role), by=caller.user)
         return _shown(changed)
 
-    def disable_member(self, caller: Caller, user: str) -> Member:
+    def disable_member(self, caller: Caller, user: str) -> WorkspaceMember:
         """Lock a member out: logins and live streams end, access tokens and open links are revoked."""
         now = self._clock()
         with self._database.writing() as db:
@@ -74,7 +74,7 @@ class Members(Logins):
         log.info("user.disabled", user=user, by=caller.user)
         return _shown(changed)
 
-    def enable_member(self, caller: Caller, user: str) -> Member:
+    def enable_member(self, caller: Caller, user: str) -> WorkspaceMember:
         """Let a member in again. Revoked tokens stay revoked."""
         with self._database.writing() as db:
             hold(db, caller.workspace)
@@ -153,8 +153,8 @@ class Members(Logins):
             raise LastAdmin(f"{member.name} is the only admin who is not disabled", field="user")
 
 
-def _shown(row: MemberRow) -> Member:
-    return Member(
+def _shown(row: MemberRow) -> WorkspaceMember:
+    return WorkspaceMember(
         user=row.user,
         name=row.name,
         role=Role(row.role),
