@@ -177,6 +177,6 @@ def _show_link(link: NewLink, json: bool) -> None:
     settings = load_settings()
     typer.echo(f"http://{settings.host}:{settings.port}{link.path}")
     typer.echo(
-        f"works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC; it is not shown again; docs/governance.md says how it is used",
+        f"works once, until {link.expires_at:%Y-%m-%d %H:%M} UTC; shown once; see docs/governance.md",
         err=True,
     )
