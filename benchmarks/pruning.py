@@ -40,7 +40,8 @@ class Plan:
     ----------
     pictures, held_out : scenes to train on, and of each of validation and test; side : their pixels.
     epochs, after : of transfer, and of training on after each cut.
-    shares : of channels, tried in this order by relevance until one costs too much on the validation scenes.
+    cuts : at most so many, one after the other, until one costs too much on the validation scenes.
+    share : of the channels that are left, in each cut.
     rounds : of each timing.
     """
 
@@ -49,12 +50,13 @@ class Plan:
     side: int
     epochs: int
     after: int
-    shares: tuple[float, ...]
+    cuts: int
+    share: float
     rounds: int
 
 
-QUICK = Plan(pictures=320, held_out=100, side=64, epochs=1, after=1, shares=(0.3,), rounds=7)
-FULL = Plan(pictures=2000, held_out=1000, side=96, epochs=4, after=3, shares=(0.3, 0.4, 0.5, 0.6), rounds=41)
+QUICK = Plan(pictures=320, held_out=100, side=64, epochs=1, after=1, cuts=1, share=0.15, rounds=7)
+FULL = Plan(pictures=1200, held_out=1000, side=64, epochs=6, after=3, cuts=8, share=0.15, rounds=41)
 
 
 def packaged_net(classes: int) -> nn.Module | None:
@@ -135,21 +137,22 @@ def latencies(models: Sequence[nn.Module], batch: Tensor, rounds: int) -> list[f
 
 @dataclass(frozen=True)
 class Smaller:
-    """A net with a share of its channels cut out and trained on, with its accuracy on the validation scenes."""
+    """A net after some cuts, each trained on behind, with its accuracy on the validation scenes."""
 
-    share: float
+    cuts: int
     model: nn.Module
     accuracy: float
 
 
-def cut_and_trained(model: nn.Module, scenes: Scenes, criterion: Criterion, share: float, after: int) -> Smaller:
-    """Cut a share of all channels by a criterion, and train on."""
-    worth = scores(model, criterion, scenes.relevance_batches() if criterion == "relevance" else None)
+def cut_further(found: Smaller, scenes: Scenes, criterion: Criterion, plan: Plan) -> Smaller:
+    """Cut a share of the channels that are left by a criterion, and train on."""
+    worth = scores(found.model, criterion, scenes.relevance_batches() if criterion == "relevance" else None)
     example = scenes.pictures([0])
-    groups = groups_of(model, example, worth, [CLASSIFIER])
-    cut = cut_channels(model, example, choose_channels(groups, share))
-    smaller, accuracy = trained(cut.model, scenes, epochs=after, rate=0.01)
-    return Smaller(share, smaller, accuracy)
+    groups = groups_of(found.model, example, worth, [CLASSIFIER])
+    cut = cut_channels(found.model, example, choose_channels(groups, plan.share))
+    smaller, accuracy = trained(cut.model, scenes, epochs=plan.after, rate=0.01)
+    print(f"# {criterion}, cut {found.cuts + 1}: {accuracy:.3f}", file=sys.stderr, flush=True)
+    return Smaller(found.cuts + 1, smaller, accuracy)
 
 
 def study(report: Report, plan: Plan) -> None:
@@ -158,25 +161,29 @@ def study(report: Report, plan: Plan) -> None:
     if net is None:
         raise SystemExit(f"no installed package brings weights of {NAME}")
     scenes = Scenes(plan)
-    start, _ = trained(net, scenes, epochs=plan.epochs, rate=0.02)
-    whole, before = trained(start, scenes, epochs=plan.after, rate=0.01)  # as long as the cut ones
-    print(f"# whole: {before:.3f} on validation scenes", file=sys.stderr, flush=True)
-    for number, share in enumerate(plan.shares):
-        found = cut_and_trained(start, scenes, "relevance", share, plan.after)
-        print(f"# {share:.0%} cut: {found.accuracy:.3f}", file=sys.stderr, flush=True)
-        if number == 0 or found.accuracy >= before - LOSS:
-            chosen = found
-        if found.accuracy < before - LOSS:
-            break
+    start, before = trained(net, scenes, epochs=plan.epochs, rate=0.02)
+    print(f"# transfer: {before:.3f} on validation scenes", file=sys.stderr, flush=True)
+    chosen = found = cut_further(Smaller(0, start, before), scenes, "relevance", plan)
+    while found.accuracy >= before - LOSS and found.cuts < plan.cuts:
+        chosen, found = found, cut_further(found, scenes, "relevance", plan)
+    if found.accuracy >= before - LOSS:
+        chosen = found
+    whole, _ = trained(start, scenes, epochs=chosen.cuts * plan.after, rate=0.01)  # as long as what was cut
     tested = scenes.tested(whole)
-    others = [cut_and_trained(start, scenes, name, chosen.share, plan.after) for name in CRITERIA[1:]]
+    others = []
+    for name in CRITERIA[1:]:
+        other = Smaller(0, start, before)
+        for _ in range(chosen.cuts):
+            other = cut_further(other, scenes, name, plan)
+        others.append(other)
     for name, each in zip(CRITERIA, (chosen, *others), strict=True):
         accuracy = scenes.tested(each.model)
         goal = name == "relevance"
         report.line(
-            metric=f"pruning.accuracy_lost, {each.share:.0%} of the channels by {name}", value=tested - accuracy,
+            metric=f"pruning.accuracy_lost, {each.cuts} cuts of {plan.share:.0%} by {name}", value=tested - accuracy,
             unit="share of test scenes", goal=f"<= {LOSS}" if goal else None,
-            ok=tested - accuracy <= LOSS if goal else None, peer="the whole net", peer_value=tested, n=plan.held_out,
+            ok=tested - accuracy <= LOSS if goal else None, peer="the whole net, trained as long", peer_value=tested,
+            n=plan.held_out,
         )  # fmt: skip
     sizes = [sum(part.numel() for part in model.parameters()) for model in (whole, chosen.model)]
     report.line(

@@ -36,6 +36,8 @@ def run(
     epochs: Annotated[int, typer.Option(help="Epochs of training after the cut.")] = 0,
     method: Annotated[str, typer.Option(help="Of that training: gradient or lfp.")] = "gradient",
     learning_rate: Annotated[float, typer.Option("--lr", help="Of that training.")] = 0.01,
+    batch: Annotated[int, typer.Option(help="Pictures a step of that training.")] = 32,
+    validation: Annotated[float, typer.Option(help="Share of source photographs kept out, to judge the cuts.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of split, order and chance.")] = 0,
     json: Json = False,
 ) -> None:
@@ -48,7 +50,7 @@ def run(
     told = {
         "name": name, "model": model, "dataset": dataset, "criterion": criterion, "scope": scope, "amount": amount,
         "amounts": shares, "loss": loss, "keep": keep or [], "epochs": epochs, "method": method,
-        "learning_rate": learning_rate, "seed": seed,
+        "learning_rate": learning_rate, "batch": batch, "validation": validation, "seed": seed,
     }  # fmt: skip
     job = follow(at, at.jobs.prune_model(at.caller, PruningRequest.model_validate(told)), quiet=json)
     found, smaller = at.jobs.pruning(at.caller, job.id), at.model.model(at.caller, job.result or name)

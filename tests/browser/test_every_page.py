@@ -28,6 +28,7 @@ PAGES = {
     "/datasets": "Datasets",
     "/datasets/demo": "demo",
     "/models": "Models",
+    "/members": "Members",
     "/nowhere": None,
 }
 OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}

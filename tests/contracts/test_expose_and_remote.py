@@ -24,6 +24,7 @@ from contracts import (
     attribution,
     attribution_evaluation,
     audit,
+    audit_log,
     captures,
     comparison,
     corpora,
@@ -35,6 +36,7 @@ from contracts import (
     jobs,
     labels,
     language,
+    members,
     model,
     sae,
     session_events,
@@ -299,6 +301,19 @@ AGREEMENT = atlas_reading.Agreement(
     alignment="align_1", other="align_2", layer="a", units=2, agreed=0.5, chance=None, cosine=1 / 3,
     examples=[atlas_reading.UnitAgreement(unit=1, text="x", other="y", cosine=0.5, agreed=False)],
 )  # fmt: skip
+MEMBER = members.WorkspaceMember(
+    user="u_1", name="n", role="analyst", has_password=True, created_at=NOW, disabled_at=NOW
+)
+INVITATION = members.Invitation(id="l_1", role="viewer", created_by="u_1", created_at=NOW, expires_at=NOW)
+NEW_LINK = members.NewLink(id="l_1", path="/invite#secret", expires_at=NOW)
+ACT = audit_log.AuditLogEntry(
+    seq=7, at=NOW, actor="u_1", actor_name="n", action="member.disabled", subject="u_2", facts={"role": "viewer"},
+    correlation="c", previous=SHA, hash=SHA,
+)  # fmt: skip
+LOG_REPORT = audit_log.AuditLogReport(
+    workspace="w", intact=False, entries=7, head=f"7:{SHA}",
+    broken=audit_log.BrokenEntry(seq=3, reason="changed", detail="d"),
+)  # fmt: skip
 JUDGED = attribution_evaluation.EvaluationFigure(
     metric="auc", method="gradcam", resolution="pixel", evidence="positive", better="high",
     value={"mean": 0.9, "low": 0.8, "high": 0.95}, n=5, undefined=1, best=True,
@@ -429,6 +444,18 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "governance.tokens": ({}, Page(items=[TOKEN])),
     "governance.create_token": ({"body": governance.TokenRequest(name="n", days=2)}, NEW_TOKEN),
     "governance.revoke_token": ({"token": "t_1"}, governance.Removed(id="t_1")),
+    "governance.members": ({"limit": 3, "cursor": "c"}, Page(items=[MEMBER])),
+    "governance.change_role": ({"user": "u_1", "body": members.RoleChange(role="auditor")}, MEMBER),
+    "governance.disable_member": ({"user": "u_1"}, MEMBER),
+    "governance.enable_member": ({"user": "u_1"}, MEMBER),
+    "governance.member_tokens": ({"user": "u_1"}, Page(items=[TOKEN])),
+    "governance.revoke_member_token": ({"user": "u_1", "token": "t_1"}, governance.Removed(id="t_1")),
+    "governance.invitations": ({}, Page(items=[INVITATION])),
+    "governance.invite": ({"body": members.InvitationRequest(role="analyst", days=3)}, NEW_LINK),
+    "governance.revoke_invitation": ({"invitation": "l_1"}, governance.Removed(id="l_1")),
+    "governance.reset_password": ({"body": members.PasswordResetRequest(user="u_1")}, NEW_LINK),
+    "governance.audit_log": ({"actor": "u_1", "action": "x", "since": NOW, "limit": 3}, Page(items=[ACT])),
+    "governance.verify_audit_log": ({"head": f"7:{SHA}"}, LOG_REPORT),
     "data.passages": ({"dataset": "d_1", "split": "test", "limit": 3}, Page(items=[PASSAGE])),
     "model.generate": ({"model": "m_1", "query": WRITE}, WRITTEN),
     "model.open_generation": ({"model": "m_1", "query": WRITE}, WRITING),

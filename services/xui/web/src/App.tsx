@@ -2,6 +2,7 @@ import { lazy } from "react";
 import { Link, Route, Routes } from "react-router";
 import { LoginPage } from "./pages/LoginPage";
 import { SnapshotsPage } from "./pages/SnapshotsPage";
+import { WelcomePage } from "./pages/WelcomePage";
 import { Shell } from "./parts/Shell";
 import { Empty } from "./parts/states";
 import { useTitle } from "./parts/title";
@@ -19,6 +20,7 @@ const JobPage = lazy(async () => ({ default: (await import("./pages/JobPage")).J
 const JobsPage = lazy(async () => ({ default: (await import("./pages/JobsPage")).JobsPage }));
 const LabelsPage = lazy(async () => ({ default: (await import("./pages/LabelsPage")).LabelsPage }));
 const MapPage = lazy(async () => ({ default: (await import("./pages/MapPage")).MapPage }));
+const MembersPage = lazy(async () => ({ default: (await import("./pages/MembersPage")).MembersPage }));
 const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPage")).ModelsPage }));
 const NewAuditPage = lazy(async () => ({ default: (await import("./pages/NewAuditPage")).NewAuditPage }));
 const PredictPage = lazy(async () => ({ default: (await import("./pages/PredictPage")).PredictPage }));
@@ -32,6 +34,8 @@ export function App() {
   return (
     <Routes>
       <Route path="/login" element={<LoginPage />} />
+      <Route path="/invite" element={<WelcomePage invited />} />
+      <Route path="/reset" element={<WelcomePage invited={false} />} />
       <Route
         element={
           <RequireLogin>
@@ -59,6 +63,7 @@ export function App() {
         <Route path="/datasets" element={<DatasetsPage />} />
         <Route path="/datasets/:dataset" element={<DatasetPage />} />
         <Route path="/models" element={<ModelsPage />} />
+        <Route path="/members" element={<MembersPage />} />
         <Route path="*" element={<NoPage />} />
       </Route>
     </Routes>

@@ -44,6 +44,10 @@ export type AuditPoint = Schemas["AuditPoint"];
 export type AuditRequest = Schemas["AuditRequest"];
 
 export type EvaluationFigure = Schemas["EvaluationFigure"];
+export type AuditLogEntry = Schemas["AuditLogEntry"];
+export type NewLink = Schemas["NewLink"];
+export type Role = Schemas["Role"];
+export type WorkspaceMember = Schemas["WorkspaceMember"];
 export type AnalysisSession = Schemas["AnalysisSession"];
 export type SessionSummary = Schemas["SessionSummary"];
 export type SessionEvent = Schemas["SessionEvent"];

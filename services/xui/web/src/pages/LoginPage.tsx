@@ -1,27 +1,20 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useRef } from "react";
-import { useLocation, useNavigate } from "react-router";
-import { api, ask, rememberCsrf } from "../api/client";
+import { useMutation } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
+import { useLocation } from "react-router";
+import { api, ask } from "../api/client";
+import { useLetIn } from "../parts/letIn";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
-import { SESSION } from "../session";
 
 /** Exchange the secret behind `#` for a cookie. The secret leaves the address bar before anything else happens. */
 export function LoginPage() {
   useTitle("Log in");
-  const navigate = useNavigate();
-  const queries = useQueryClient();
+  const letIn = useLetIn();
   const state = useLocation().state as { from?: string; ended?: boolean } | null;
   const started = useRef(false);
   const login = useMutation({
     mutationFn: (link: string) => ask(api.POST("/v1/login", { body: { link } })),
-    onSuccess: (session) => {
-      rememberCsrf(session.csrf);
-      queries.clear();
-      queries.setQueryData(SESSION, session);
-      navigate(sessionStorage.getItem("xsys-from") ?? "/", { replace: true });
-      sessionStorage.removeItem("xsys-from");
-    },
+    onSuccess: letIn,
   });
   const { mutate } = login;
   useEffect(() => {
@@ -48,10 +41,48 @@ export function LoginPage() {
       )}
       {!login.isPending && (
         <>
-          <p className="muted">Make a one-time link on the machine that serves this page, and open it here:</p>
+          <ByPassword />
+          <p className="muted">Or make a one-time link on the machine that serves this page, and open it here:</p>
           <pre className="command">xsys login-link</pre>
         </>
       )}
     </main>
+  );
+}
+
+function ByPassword() {
+  const letIn = useLetIn();
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
+  const login = useMutation({
+    mutationFn: () => ask(api.POST("/v1/login/password", { body: { name, password } })),
+    onSuccess: letIn,
+  });
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        login.mutate();
+      }}
+    >
+      <label>
+        Name
+        <input required autoComplete="username" value={name} onChange={(event) => setName(event.target.value)} />
+      </label>
+      <label>
+        Password
+        <input
+          required
+          type="password"
+          autoComplete="current-password"
+          value={password}
+          onChange={(event) => setPassword(event.target.value)}
+        />
+      </label>
+      <button type="submit" className="button primary" disabled={login.isPending}>
+        Log in
+      </button>
+      {login.isError && <Refusal problem={login.error} />}
+    </form>
   );
 }

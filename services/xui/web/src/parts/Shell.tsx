@@ -2,7 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Suspense } from "react";
 import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router";
 import { api, ask, rememberCsrf } from "../api/client";
-import { useSession } from "../session";
+import { useMay, useSession } from "../session";
 import { useTheme } from "../theme";
 import { AnalysisProvider } from "./analysis";
 import { Boundary } from "./Boundary";
@@ -23,6 +23,7 @@ const PAGES = [
 
 export function Shell() {
   const { identity } = useSession();
+  const follows = useMay("audit-log"); // admins and auditors
   const [theme, toggle] = useTheme();
   const navigate = useNavigate();
   const { pathname } = useLocation();
@@ -46,7 +47,7 @@ export function Shell() {
           xsys
         </Link>
         <nav aria-label="Main">
-          {PAGES.map(([to, name]) => (
+          {(follows ? [...PAGES, ["/members", "Members"] as const] : PAGES).map(([to, name]) => (
             <NavLink key={to} to={to} end={to === "/"}>
               {name}
             </NavLink>

@@ -1,5 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { type Answer, api, ask, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot } from "../api/client";
+import { type Answer, api, ask, type AuditLogEntry, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot, type WorkspaceMember } from "../api/client";
 
 interface Listed {
   "/v1/snapshots": Snapshot;
@@ -9,6 +9,8 @@ interface Listed {
   "/v1/comparisons": Comparison;
   "/v1/audits": AuditSummary;
   "/v1/sessions": SessionSummary;
+  "/v1/members": WorkspaceMember;
+  "/v1/audit-log": AuditLogEntry;
 }
 
 interface Slice<P extends keyof Listed> {
@@ -25,6 +27,8 @@ const ASK = {
   "/v1/models": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/models", { params: query(cursor), signal }),
   "/v1/audits": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audits", { params: query(cursor), signal }),
   "/v1/sessions": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/sessions", { params: query(cursor), signal }),
+  "/v1/members": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/members", { params: query(cursor), signal }),
+  "/v1/audit-log": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audit-log", { params: query(cursor), signal }),
   "/v1/comparisons": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/comparisons", { params: query(cursor), signal }),
 };
 

@@ -1,0 +1,220 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { type Answer, api, ask, type AuditLogEntry, type NewLink, type Role, type WorkspaceMember } from "../api/client";
+import { count, moment } from "../format";
+import { useListing } from "../parts/listing";
+import { Loading, Refusal } from "../parts/states";
+import { useTitle } from "../parts/title";
+import { useMay, useSession } from "../session";
+
+const ROLES = ["viewer", "analyst", "auditor", "admin"] as const satisfies readonly Role[];
+
+/** Who belongs to the workspace and how they get in; what was done, for those who may read it. */
+export function MembersPage() {
+  useTitle("Members");
+  const manages = useMay("members");
+  const reads = useMay("audit-log");
+  return (
+    <main className="page">
+      <h1>Members</h1>
+      {manages ? <Members /> : <p className="lead">Only admins manage members.</p>}
+      {reads && <AuditLog />}
+    </main>
+  );
+}
+
+function Members() {
+  const queries = useQueryClient();
+  const { items, query, more } = useListing("/v1/members");
+  const [link, setLink] = useState<{ link: NewLink; of: string } | null>(null);
+  const [role, setRole] = useState<Role>("analyst");
+  const act = useMutation({
+    mutationFn: (doing: () => Promise<Answer<unknown>>) => ask(doing()),
+    onSuccess: () => void queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] === "/v1/members" || queryKey[0] === "/v1/audit-log" }),
+  });
+  const make = useMutation({
+    mutationFn: async (member: WorkspaceMember | null) => ({
+      link: await ask(
+        member === null
+          ? api.POST("/v1/invitations", { body: { role, days: 7 } })
+          : api.POST("/v1/password-resets", { body: { user: member.user } }),
+      ),
+      of: member === null ? `an invitation as ${role}` : `a new password for ${member.name}`,
+    }),
+    onSuccess: setLink,
+  });
+  return (
+    <>
+      <p className="lead">A link makes somebody a member or lets them choose a new password. It works once and is shown once.</p>
+      <div className="pickrow spaced">
+        <label>
+          Role{" "}
+          <select value={role} onChange={(event) => setRole(event.target.value as Role)}>
+            {ROLES.map((each) => (
+              <option key={each}>{each}</option>
+            ))}
+          </select>
+        </label>
+        <button type="button" className="button primary" disabled={make.isPending} onClick={() => make.mutate(null)}>
+          Invite
+        </button>
+      </div>
+      {link && <Shown {...link} />}
+      {(make.isError || act.isError) && <Refusal problem={make.error ?? act.error} />}
+      {query.isPending && <Loading what="members" />}
+      {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
+      {items.length > 0 && (
+        <div className="table-wrap spaced">
+          <table>
+            <thead>
+              <tr>
+                {["Name", "Role", "Since", "State", "Actions"].map((name) => (
+                  <th key={name} scope="col">
+                    {name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {items.map((member) => (
+                <Row
+                  key={member.user}
+                  member={member}
+                  busy={act.isPending || make.isPending}
+                  act={(doing) => act.mutate(doing)}
+                  reset={() => make.mutate(member)}
+                />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {more}
+    </>
+  );
+}
+
+interface RowProps {
+  member: WorkspaceMember;
+  busy: boolean;
+  act: (doing: () => Promise<Answer<unknown>>) => void;
+  reset: () => void;
+}
+
+function Row({ member, busy, act, reset }: RowProps) {
+  const me = useSession().identity.user === member.user;
+  const params = { path: { user: member.user } };
+  const disabled = member.disabled_at != null;
+  return (
+    <tr>
+      <th scope="row">
+        {member.name}
+        {me && " (you)"}
+      </th>
+      <td>
+        <select
+          aria-label={`Role of ${member.name}`}
+          value={member.role}
+          disabled={busy}
+          onChange={(event) => {
+            const role = event.target.value as Role;
+            act(() => api.PUT("/v1/members/{user}/role", { params, body: { role } }));
+          }}
+        >
+          {ROLES.map((each) => (
+            <option key={each}>{each}</option>
+          ))}
+        </select>
+      </td>
+      <td>{moment(member.created_at)}</td>
+      <td>{disabled ? `disabled ${moment(member.disabled_at)}` : member.has_password ? "active" : "no password yet"}</td>
+      <td>
+        <button
+          type="button"
+          className="button small"
+          disabled={busy}
+          aria-label={`${disabled ? "Enable" : "Disable"} ${member.name}`}
+          onClick={() => act(() => (disabled ? api.POST("/v1/members/{user}/enable", { params }) : api.POST("/v1/members/{user}/disable", { params })))}
+        >
+          {disabled ? "Enable" : "Disable"}
+        </button>{" "}
+        <button type="button" className="button small" disabled={busy || disabled} aria-label={`New password for ${member.name}`} onClick={reset}>
+          New password
+        </button>
+      </td>
+    </tr>
+  );
+}
+
+function Shown({ link, of }: { link: NewLink; of: string }) {
+  const address = window.location.origin + link.path;
+  return (
+    <section className="notice spaced" role="status">
+      <p>
+        The link for {of}, until {moment(link.expires_at)}. Send it by a way that only they can read:
+      </p>
+      <pre className="command">{address}</pre>
+      <button type="button" className="button" onClick={() => void navigator.clipboard.writeText(address)}>
+        Copy
+      </button>
+    </section>
+  );
+}
+
+function AuditLog() {
+  const { items, query, more } = useListing("/v1/audit-log");
+  const check = useQuery({
+    queryKey: ["audit-log-verify"],
+    queryFn: ({ signal }) => ask(api.GET("/v1/audit-log/verify", { signal })),
+    enabled: false,
+  });
+  const told = (entry: AuditLogEntry) => Object.entries(entry.facts).map(([name, value]) => `${name} ${String(value)}`).join(", ");
+  return (
+    <section className="spaced" aria-labelledby="log-title">
+      <div className="titlerow">
+        <h2 id="log-title">Audit log</h2>
+        <button type="button" className="button" disabled={check.isFetching} onClick={() => void check.refetch()}>
+          Verify
+        </button>
+      </div>
+      {check.data && (
+        <p role="status">
+          {check.data.intact
+            ? `${count(check.data.entries)} entries, as they were written. Keep the head elsewhere: `
+            : `Entry ${check.data.broken?.seq} was ${check.data.broken?.reason}: ${check.data.broken?.detail}. `}
+          <span className="mono small">{check.data.head}</span>
+        </p>
+      )}
+      {check.isError && <Refusal problem={check.error} />}
+      {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
+      {items.length > 0 && (
+        <div className="table-wrap">
+          <table>
+            <thead>
+              <tr>
+                {["Entry", "When", "Who", "What", "On", "Facts"].map((name) => (
+                  <th key={name} scope="col">
+                    {name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {items.map((entry) => (
+                <tr key={entry.seq}>
+                  <td className="num">{entry.seq}</td>
+                  <td>{moment(entry.at)}</td>
+                  <td>{entry.actor_name ?? entry.actor}</td>
+                  <td>{entry.action}</td>
+                  <td className="mono small">{entry.subject}</td>
+                  <td className="small">{told(entry)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {more}
+    </section>
+  );
+}
