@@ -21,6 +21,14 @@ def test_a_person_is_invited_locked_out_and_let_in_again(chromium, served, visit
     link = admin.locator("pre.command").text_content()
     assert re.fullmatch(rf"{re.escape(served.url)}/invite#\S+", link)
 
+    admin.get_by_role("button", name="Invite").click()
+    taken_back = admin.locator("pre.command")
+    expect(taken_back).not_to_have_text(link)
+    opened = admin.get_by_role("region", name="Open invitations").get_by_role("listitem")
+    expect(opened).to_have_count(2)
+    opened.first.get_by_role("button", name="Take back").click()
+    expect(opened).to_have_count(1)
+
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
     person, faults = watched(context, served, [401])
     person.goto(link)

@@ -67,7 +67,7 @@ function ByPassword() {
     >
       <label>
         Name
-        <input required autoComplete="username" value={name} onChange={(event) => setName(event.target.value)} />
+        <input required type="text" autoComplete="username" value={name} onChange={(event) => setName(event.target.value)} />
       </label>
       <label>
         Password

@@ -28,9 +28,11 @@ function Members() {
   const { items, query, more } = useListing("/v1/members");
   const [link, setLink] = useState<{ link: NewLink; of: string } | null>(null);
   const [role, setRole] = useState<Role>("analyst");
+  const changed = () =>
+    void queries.invalidateQueries({ predicate: ({ queryKey }) => ["/v1/members", "/v1/audit-log", "invitations"].includes(String(queryKey[0])) });
   const act = useMutation({
     mutationFn: (doing: () => Promise<Answer<unknown>>) => ask(doing()),
-    onSuccess: () => void queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] === "/v1/members" || queryKey[0] === "/v1/audit-log" }),
+    onSuccess: changed,
   });
   const make = useMutation({
     mutationFn: async (member: WorkspaceMember | null) => ({
@@ -41,7 +43,10 @@ function Members() {
       ),
       of: member === null ? `an invitation as ${role}` : `a new password for ${member.name}`,
     }),
-    onSuccess: setLink,
+    onSuccess: (made) => {
+      setLink(made);
+      changed();
+    },
   });
   return (
     <>
@@ -90,7 +95,34 @@ function Members() {
         </div>
       )}
       {more}
+      <Invitations busy={act.isPending} takeBack={(id) => act.mutate(() => api.DELETE("/v1/invitations/{invitation}", { params: { path: { invitation: id } } }))} />
     </>
+  );
+}
+
+function Invitations({ busy, takeBack }: { busy: boolean; takeBack: (id: string) => void }) {
+  const open = useQuery({ queryKey: ["invitations"], queryFn: ({ signal }) => ask(api.GET("/v1/invitations", { signal })) });
+  if (!open.data || open.data.items.length === 0) return null;
+  return (
+    <section className="spaced" aria-labelledby="invitations-title">
+      <h2 id="invitations-title">Open invitations</h2>
+      <ul className="plain">
+        {open.data.items.map((each) => (
+          <li key={each.id}>
+            as {each.role}, made {moment(each.created_at)}, open until {moment(each.expires_at)}{" "}
+            <button
+              type="button"
+              className="button small"
+              disabled={busy}
+              aria-label={`Take back the invitation as ${each.role} of ${moment(each.created_at)}`}
+              onClick={() => takeBack(each.id)}
+            >
+              Take back
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

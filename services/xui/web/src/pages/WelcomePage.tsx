@@ -42,7 +42,7 @@ export function WelcomePage({ invited }: { invited: boolean }) {
           {invited && (
             <label>
               Your name
-              <input required maxLength={80} autoComplete="username" value={name} onChange={(event) => setName(event.target.value)} />
+              <input required type="text" maxLength={80} autoComplete="username" value={name} onChange={(event) => setName(event.target.value)} />
             </label>
           )}
           <label>
