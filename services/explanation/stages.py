@@ -25,7 +25,7 @@ def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
         StageFunction("partials", 1, collect_span),
         StageFunction("examples", 3, collect),
         StageFunction("embeddings", 1, lambda work: embed(work, encoders)),
-        StageFunction("nulls", 3, lambda work: calibrate(work, encoders)),
+        StageFunction("nulls", 4, lambda work: calibrate(work, encoders)),
         StageFunction("vectors", 2, place_and_measure),
         StageFunction("index", 2, index),
         StageFunction("publish", 1, publish),

@@ -12,6 +12,7 @@ from services.explanation.semantics.embeddings import Embeddings
 from services.explanation.semantics.metrics import Doubles, Floats, clarity
 from services.explanation.semantics.vectors import SplitNull
 
+ROUNDING = 1e-6  # of a cosine in float32: equal sets differ by this much on some processors
 SIZES = (5, 10, 15, 20, 30, 50, 100, 200)
 ANCHORS = 1200
 PAIRS = 20_000
@@ -147,11 +148,11 @@ def bank_moments(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
 
     Returns
     -------
-    ([Q], [Q]) float32; a deviation of 0 becomes NaN so that no z is made of it.
+    ([Q], [Q]) float32; a deviation that is only the rounding of float32 becomes NaN so that no z is made of it.
     """
     scores = bank @ queries.T
     deviation = scores.std(axis=0, dtype=np.float64)
-    usable = np.where(deviation > 0, deviation, np.nan)
+    usable = np.where(deviation > ROUNDING, deviation, np.nan)
     return scores.mean(axis=0, dtype=np.float64).astype(np.float32), usable.astype(np.float32)
 
 
