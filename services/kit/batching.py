@@ -41,7 +41,8 @@ class Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Gathers items for at most `wait` seconds or `most` items, and hands them to `run` in one call.
 
-    A request alone waits for nobody: the wait begins only when others are queued behind it or a batch is running.
+    A request alone waits for nobody, unless the last batch had company: then it waits for as many as came then, since
+    callers that came at once come at once again. Without company the wait begins when others are queued behind it.
     If a batch fails every item of it is run alone once, so that one bad input does not fail its neighbours.
 
     Parameters
@@ -106,8 +107,11 @@ class Batcher(Generic[Item, Result]):
         with self._arrived:
             while not self._queue:
                 self._arrived.wait()
-            ends = time.monotonic() + self._wait
-            while 1 < len(self._queue) < self._most and (left := ends - time.monotonic()) > 0:
+            ends, last = time.monotonic() + self._wait, self.batches[-1] if self.batches else 1
+            enough = self._most if last == 1 else min(last, self._most)
+            while len(self._queue) < enough and (last > 1 or len(self._queue) > 1):
+                if (left := ends - time.monotonic()) <= 0:
+                    break
                 self._arrived.wait(left)
             taken = [self._queue.popleft() for _ in range(min(self._most, len(self._queue)))]
         now = time.monotonic()

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from PIL import Image
 
 from contracts.attribution_evaluation import EvaluationRequest
 from contracts.errors import UnknownMask
 from contracts.model import ModelRef
+from services.kit.pictures import Manifest
 from services.kit.stages import StageFunction, Work
 from services.model.planning_evaluation import FIGURES, JUDGE
 from services.model.service import Models
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor, nn
 
     from contracts.attribution_evaluation import Evidence
@@ -41,7 +42,6 @@ def judge_attributions(work: Work, models: Models) -> None:
     """Attribute a shard of samples by one method, and put out each sample's figures: [n] float64 by name."""
     import torch
 
-    from services.kit.pictures import Manifest
     from services.model.attributions import class_scores
     from services.model.preprocess import reads_pictures, to_batch
 
@@ -76,19 +76,17 @@ def judge_attributions(work: Work, models: Models) -> None:
     work.emit_arrays("figures", {name: torch.cat([each[name] for each in parts]).numpy() for name in parts[0]})
 
 
-def mask_on_crop(manifest: object, index: int, mask: str, how: Preprocessing) -> Tensor:
+def mask_on_crop(manifest: Manifest, index: int, mask: str, how: Preprocessing) -> Tensor:
     """A sample's mask where the model sees it, [crop, crop] bool; a sample without it has an empty one."""
     import torch
-    from PIL import Image
 
-    from services.kit.pictures import Manifest
     from services.model.preprocess import cropped
 
     try:
-        found = cast(Manifest, manifest).mask(index, mask)
+        found = manifest.mask(index, mask)
     except UnknownMask:
         return torch.zeros(how.crop, how.crop, dtype=torch.bool)
-    drawn: Image.Image = Image.fromarray(found.astype(np.uint8) * np.uint8(255))
+    drawn = Image.fromarray(found.astype(np.uint8) * np.uint8(255))
     return torch.from_numpy(cropped(drawn, how)[..., 0] > 127)
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from contracts.attribution_evaluation import EvaluationRequest
 from contracts.base import Caller
 from contracts.data import Dataset
-from contracts.errors import InvalidRequest, LabelsMissingError, UnknownMask
+from contracts.errors import InvalidRequest, LabelsMissingError, Unavailable, UnknownMask
 from contracts.model import Model
 from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
@@ -91,9 +91,10 @@ def _require_labels(model: Model, dataset: Dataset) -> None:
 
 def _require_mask(models: Models, caller: Caller, dataset: Dataset, chosen: list[int], mask: str) -> None:
     if models.data is None:
-        return
+        raise Unavailable("no data service is wired to this model service")
     known = set[str]()
     for index in chosen[:LOOKED_AT]:
         known |= set(models.data.sample(caller, dataset.ref.id, index).masks)
-    if mask not in known:
-        raise UnknownMask(f"samples of {dataset.ref.name} have no mask {mask}", field="mask", masks=sorted(known))
+        if mask in known:
+            return
+    raise UnknownMask(f"samples of {dataset.ref.name} have no mask {mask}", field="mask", masks=sorted(known))

@@ -52,6 +52,22 @@ def test_what_waits_together_is_computed_together_and_in_the_given_order():
     assert model.seen == [[1], [3, 5, 7, 9]]
 
 
+def test_callers_that_came_together_are_waited_for_and_one_alone_waits_for_nobody_else():
+    model = Model()
+    model.free.set()
+    batcher = Batcher(model.run, name="numbers", wait=20)
+    with ThreadPoolExecutor(12) as pool:
+        batcher.batches.append(3)
+        first = pool.submit(batcher, 1)
+        wait_until_queued(batcher, 1)
+        assert not model.entered.wait(0.05)
+        others = [pool.submit(batcher, item) for item in (2, 3)]
+        assert [one.result(timeout=10) for one in (first, *others)] == [2, 4, 6]  # long before the wait ends
+        batcher.batches.append(1)
+        assert batcher(4) == 8
+    assert sorted(model.seen[0]) == [1, 2, 3] and model.seen[1:] == [[4]]
+
+
 def test_a_bad_input_fails_alone():
     model = Model()
     batcher = Batcher(model.run, name="numbers")

@@ -55,8 +55,8 @@ def _listed(root: Path) -> Listing:
         where: dict[str, JsonValue] = {"path": str(path), "sha256": sha}
         if name in masks_of:
             found = {mask: (str(files[file]), sha256_of_file(files[file])) for mask, file in masks_of[name].items()}
-            digest.update(f"{sorted((mask, sha) for mask, (_, sha) in found.items())}\n".encode())
-            where["masks"] = {mask: {"path": path, "sha256": sha} for mask, (path, sha) in found.items()}
+            digest.update(f"{sorted((mask, of_mask) for mask, (_, of_mask) in found.items())}\n".encode())
+            where["masks"] = {mask: {"path": place, "sha256": of_mask} for mask, (place, of_mask) in found.items()}
         entries.append(Listed(where, name, label=label, caption=caption))
     return Listing(entries, digest.hexdigest(), f"folder {root.name}")
 

@@ -114,9 +114,10 @@ class Session:
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(trained, lr=1.0, momentum=request.momentum)
         else:
             self.optimizer = torch.optim.Adam(trained, lr=1.0, betas=(request.momentum, 0.999))
-        adaptive = request.optimizer == "adam"
-        self.lfp = LFP(model, request.rule, precondition="update" if adaptive else "grad")
-        self.handle = self.lfp.attach(self.optimizer) if request.method == "lfp" else None
+        self.lfp = None
+        if request.method == "lfp":
+            self.lfp = LFP(model, request.rule, precondition="update" if request.optimizer == "adam" else "grad")
+            self.lfp.attach(self.optimizer)
 
     def epoch(self, number: int, before: Checkpoint | None, tick: Tick) -> Checkpoint:
         """Run epoch `number` (from 0) after a checkpoint, or from the start.
@@ -165,7 +166,7 @@ class Session:
     def _step(self, batch: np.ndarray, rate: float) -> tuple[float, int, float]:
         x, y = self.pictures(batch.tolist()), torch.from_numpy(self.data.y[batch])
         self.optimizer.zero_grad(set_to_none=True)
-        if self.request.method == "lfp":
+        if self.lfp is not None:
             with self.lfp:
                 out = self.model(x)
             self.lfp.backward(out, softmax(out, y), stats=False)
