@@ -67,6 +67,7 @@ class Batcher(Generic[Item, Result]):
         self._queue: deque[Waiting[Item, Result]] = deque()
         self._arrived = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._enough = 1  # requests that are not waited beyond
         self.batches: deque[int] = deque(maxlen=1000)  # sizes of the latest ones
 
     def __call__(self, item: Item) -> Result:
@@ -87,7 +88,8 @@ class Batcher(Generic[Item, Result]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"batch-{self._name}", daemon=True)
                 self._thread.start()
-            self._arrived.notify()
+            if len(self._queue) == 1 or len(self._queue) >= self._enough:
+                self._arrived.notify()  # not for each: waking up only to wait on takes the callers' time
         try:
             return waiting.answer.result(timeout=left)
         except CancelledError as left_out:
@@ -108,8 +110,8 @@ class Batcher(Generic[Item, Result]):
             while not self._queue:
                 self._arrived.wait()
             ends, last = time.monotonic() + self._wait, self.batches[-1] if self.batches else 1
-            enough = self._most if last == 1 else min(last, self._most)
-            while len(self._queue) < enough and (last > 1 or len(self._queue) > 1):
+            self._enough = self._most if last == 1 else min(last, self._most)
+            while len(self._queue) < self._enough and (last > 1 or len(self._queue) > 1):
                 if (left := ends - time.monotonic()) <= 0:
                     break
                 self._arrived.wait(left)
