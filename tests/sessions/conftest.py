@@ -12,7 +12,8 @@ from contracts.base import Binary, Caller, WorkspaceId
 from contracts.data import DatasetRef
 from contracts.errors import UnknownComponent, UnknownSnapshot
 from contracts.governance import ROLES, Role
-from contracts.sessions import SessionRequest
+from contracts.session_events import EventDraft, PinComponent
+from contracts.sessions import Access, JoinRequest, LinkRequest, SessionRequest
 from orchestration.governance.service import Governance
 from orchestration.migrate import upgrade
 from orchestration.sessions.service import Sessions
@@ -120,3 +121,30 @@ def alice(person) -> Caller:
 def session(sessions, alice) -> str:
     """An analysis session of Alice's on the snapshot `one`."""
     return sessions.begin(alice, SessionRequest(name="stripes", snapshot="one")).id
+
+
+@pytest.fixture
+def act(sessions, session, alice):
+    """Return a function that adds an event to Alice's session."""
+
+    def add(action, by=alice, **options):
+        return sessions.act(by, session, EventDraft(action=action), **options)
+
+    return add
+
+
+@pytest.fixture
+def joined(sessions, session, alice, person):
+    """Return a function that makes a person and lets them in by a link."""
+
+    def join(name, access=Access.EDIT, **options):
+        caller = person(name, **options)
+        link = sessions.share(alice, session, LinkRequest(access=access)).secret
+        sessions.join(caller, JoinRequest(link=link))
+        return caller
+
+    return join
+
+
+def pin(index: int, **options) -> PinComponent:
+    return PinComponent(layer="blocks.1", index=index, **options)
