@@ -79,7 +79,9 @@ class Accounts(Logins):
     def choose_password(self, link: str, password: SecretStr) -> LoginSession:
         """Set the password of whom the reset link is for, end all other logins, and log them in."""
         digest, now = self._usable(link, RESET), self._clock()
-        hashed = hash_password(password, "")
+        with self._database.reading() as db:
+            name = membership.reset_for(db, digest)
+        hashed = hash_password(password, name)
         with self._database.writing() as db:
             row = membership.spend(db, digest, now)
             found = None if row is None else repository.member(db, row.workspace, row.user or "")

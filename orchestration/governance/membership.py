@@ -133,6 +133,12 @@ def has_link(db: ReadSession, digest: str, now: datetime) -> bool:
     return db.scalar(_usable(digest, now)) is not None
 
 
+def reset_for(db: ReadSession, digest: str) -> str:
+    """Return the name of whom a reset link is for; empty if there is no such link."""
+    query = select(UserRow.name).join(AccountLinkRow, AccountLinkRow.user == UserRow.id)
+    return db.scalar(query.where(AccountLinkRow.digest == digest)) or ""
+
+
 def spend(db: WriteSession, digest: str, now: datetime) -> AccountLinkRow | None:
     """Take a link out of use in one statement, so that two browsers cannot both have it.
 

@@ -182,6 +182,17 @@ def test_a_reset_link_sets_the_password_once_and_ends_other_logins(governance, a
     assert governance.log_in_by_password("ann", OTHER).caller.user == session.caller.user
 
 
+def test_a_password_that_is_nearly_the_name_is_refused_wherever_it_is_chosen(governance, admin):
+    session, weak = invited(governance, admin, name="ann of the lake"), SecretStr("Ann of the lake1")
+    with pytest.raises(WeakPassword):
+        governance.change_password(session.caller, GOOD, weak)
+    reset = PasswordResetRequest(user=session.caller.user)
+    link = governance.reset_password(admin, reset).path.partition("#")[2]
+    with pytest.raises(WeakPassword):
+        governance.choose_password(link, weak)
+    governance.choose_password(link, OTHER)  # the refusal did not spend it
+
+
 def test_changing_ones_password_needs_the_current_one(governance, admin):
     session = invited(governance, admin)
     for current in (None, OTHER):
@@ -274,7 +285,7 @@ def test_a_cut_or_rewritten_end_shows_only_against_a_head_that_was_kept(governan
     assert (report.broken.seq, report.broken.reason) == (6, "rewritten")
 
 
-def test_writers_in_many_threads_and_processes_make_one_chain(url, database, governance, admin, tmp_path):
+def test_writers_on_many_connections_make_one_chain(url, database, governance, admin, tmp_path):
     databases = [database, Database(url), Database(url)]  # as three gateways
     barrier = threading.Barrier(12)
 

@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { type Answer, api, ask, type AuditLogEntry, type NewLink, type Role, type WorkspaceMember } from "../api/client";
 import { count, moment } from "../format";
+import { Columns } from "../parts/Columns";
 import { useListing } from "../parts/listing";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
@@ -71,15 +72,7 @@ function Members() {
       {items.length > 0 && (
         <div className="table-wrap spaced">
           <table>
-            <thead>
-              <tr>
-                {["Name", "Role", "Since", "State", "Actions"].map((name) => (
-                  <th key={name} scope="col">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <Columns names={["Name", "Role", "Since", "State", "Actions"]} />
             <tbody>
               {items.map((member) => (
                 <Row
@@ -222,15 +215,7 @@ function AuditLog() {
       {items.length > 0 && (
         <div className="table-wrap">
           <table>
-            <thead>
-              <tr>
-                {["Entry", "When", "Who", "What", "On", "Facts"].map((name) => (
-                  <th key={name} scope="col">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <Columns names={["Entry", "When", "Who", "What", "On", "Facts"]} />
             <tbody>
               {items.map((entry) => (
                 <tr key={entry.seq}>
