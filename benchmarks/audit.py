@@ -12,19 +12,17 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.audit_repair import layer_of, repair
 from benchmarks.controlled import loaded
 from benchmarks.metrics import Setting, constructed, unit
 from benchmarks.report import Report
-from contracts.corrections import NothingCorrected
 from contracts.data import ScenesSource
-from contracts.model import Layer
 from services.explanation.audits.alignment import Calibrator, align, significances
 from services.explanation.audits.verdicts import Evidence, Rules, decide
 from services.explanation.audits.words import related
@@ -36,20 +34,12 @@ from services.kit.ranking import auroc
 from services.kit.scenes import SHAPES, caption_of, draw_scene
 from services.kit.scenes.checkpoints import packaged_encoder, packaged_weights
 from services.kit.settings import load_settings
-from services.model.attribution.components import Site, component_relevance
-from services.model.audits import to_ablate
-from services.model.capture.catalogue import catalogue
-from services.model.capture.hooks import first_tensor
-from services.model.controlled.pictures import Pictures, rendered, to_input
+from services.model.controlled.pictures import Pictures, rendered
 from services.model.controlled.truth import activations_of, controlled_truth
-from services.model.corrections import chosen_step, steps_of
-from services.model.suppression import Silencer
 
 ARTEFACT, EXAMPLES, DETECTOR = "a tag in the corner", 20, 0.9
-CONFOUNDED = list(SHAPES).index("triangle")
 NETS = (("cnn-0.8-faint-0.3", "relu3"), ("cnn-1", "relu4"))
 CONCEPTS = [ARTEFACT, *(f"a {name}" for name in SHAPES)]
-DRAWS = 20
 EVERY = [Setting(h, noise, o) for h in (0.0, 0.5, 1.0) for noise in (0.9, 3.0) for o in (0.0, 0.3)]
 
 
@@ -67,7 +57,8 @@ def main() -> int:
     for name, layer in NETS:
         net = loaded(name, packaged_weights(name))
         flagged = detection(report, world, name, net, layer)
-        repair(report, name, net, layer, flagged, 1200 if full else 400)
+        if full or name == NETS[-1][0]:
+            repair(report, name, net, layer, flagged, 1200 if full else 400, full)
     return report.exit_code
 
 
@@ -153,84 +144,6 @@ def detection(report: Report, world: World, name: str, net: nn.Module, layer: st
     report.line(metric=f"audit.{name}.power", value=power, unit="1", n=n)
     places = np.flatnonzero(alive)
     return places[np.argsort(q, kind="stable")][: int(flagged.sum())]
-
-
-def layer_of(net: nn.Module, name: str) -> Layer:
-    sample = torch.zeros(2, 3, 64, 64).normal_(generator=torch.Generator().manual_seed(0))
-    return next(one for one in catalogue(net, sample, pick=first_tensor) if one.name == name)
-
-
-def repair(report: Report, name: str, net: nn.Module, layer: str, flagged: np.ndarray, count: int) -> None:
-    """Suppress the flagged components; how many is chosen on even scenes, odd ones judge."""
-    if not len(flagged):
-        return
-    scenes = [draw_scene(ScenesSource(n=count, split="validation", planting="never"), i) for i in range(count)]
-    clean, planted = rendered(scenes), rendered([scene.with_artefact("tag") for scene in scenes])
-    relevance = relevance_of(net, layer, planted)
-    order = to_ablate(relevance, np.isin(np.arange(len(relevance)), flagged), len(flagged), len(relevance)).tolist()
-    steps = [0, *steps_of(len(order))]
-    sets = [order[:n] for n in steps]
-    with Silencer(net, layer, 1) as silencer:
-        right = {kind: judged(net, silencer, some, sets) for kind, some in (("clean", clean), ("artefact", planted))}
-        others = planted.labels != CONFOUNDED
-        even = np.arange(count) % 2 == 0
-        try:
-            best = chosen_step(right["clean"][:, even].mean(1), right["artefact"][:, even & others].mean(1), 0.02)
-        except NothingCorrected:
-            best = 0
-        controls = controls_of(net, layer, clean, steps[best])
-        alike = {
-            kind: judged(net, silencer, some, controls) for kind, some in (("clean", clean), ("artefact", planted))
-        }
-    honest = loaded("cnn-0", packaged_weights("cnn-0"))
-    goal = float(judged(honest, SimpleNamespace(units=[]), planted, [[]])[0][~even & others].mean())
-    before, after = (float(right["artefact"][place][~even & others].mean()) for place in (0, best))
-    lost = float((right["clean"][0][~even].mean() - right["clean"][best][~even].mean()) * 100)
-    random, least = (float(alike["artefact"][rows][:, ~even & others].mean()) for rows in (slice(1, None), slice(0, 1)))
-    n = int((~even & others).sum())
-    report.line(metric=f"audit.{name}.artefact_accuracy.before", value=before, unit="share", n=n)
-    report.line(
-        metric=f"audit.{name}.artefact_accuracy.repaired", value=after, unit="share", n=n,
-        goal=f">= {goal - 0.05:.3f}, 5 points below a net trained on clean scenes", ok=after >= goal - 0.05,
-        peer="random units", peer_value=random,
-    )  # fmt: skip
-    report.line(
-        metric=f"audit.{name}.artefact_accuracy.gain", value=after - before, unit="share",
-        goal="above random and least active units",
-        ok=after - before > max(random, least) - before, peer="least active units", peer_value=least - before,
-    )  # fmt: skip
-    report.line(
-        metric=f"audit.{name}.clean_loss", value=lost, unit="points", goal="<= 2", ok=lost <= 2, n=int((~even).sum())
-    )
-    report.line(metric=f"audit.{name}.suppressed", value=steps[best], unit=f"of {len(relevance)} components")
-
-
-def relevance_of(net: nn.Module, layer: str, pictures: Pictures) -> np.ndarray:
-    """Mean relevance for the confounded class over 64 planted scenes of other classes."""
-    chosen = np.flatnonzero(pictures.labels != CONFOUNDED)[:64]
-    found = component_relevance(net, Site(layer, 1), to_input(pictures.pixels[chosen]), CONFOUNDED)
-    return np.asarray(found.mean(0).double().numpy())
-
-
-def judged(net: nn.Module, silencer: Silencer | SimpleNamespace, pictures: Pictures, sets: list) -> np.ndarray:
-    """Whether each scene is classified rightly with each set suppressed: [S, N] bool."""
-    found = np.zeros((len(sets), len(pictures)), dtype=bool)
-    for place, units in enumerate(sets):
-        silencer.units = list(units)
-        with torch.inference_mode():
-            for start in range(0, len(pictures), 200):
-                span = slice(start, start + 200)
-                found[place, span] = net(to_input(pictures.pixels[span])).argmax(1).numpy() == pictures.labels[span]
-    silencer.units = []
-    return found
-
-
-def controls_of(net: nn.Module, layer: str, pictures: Pictures, count: int) -> list[list[int]]:
-    """As many units, first the least active ones, then random ones."""
-    activity = activations_of(net, layer_of(net, layer), pictures).mean(axis=0)
-    draw = np.random.default_rng(0)
-    drawn = [draw.permutation(len(activity))[:count].tolist() for _ in range(DRAWS)]
-    return [np.argsort(activity, kind="stable")[:count].tolist(), *drawn]
 
 
 if __name__ == "__main__":

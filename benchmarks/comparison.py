@@ -184,8 +184,8 @@ def real(report: Report) -> None:
     """EfficientNet-Lite0 against Lite2 on the demo's pictures."""
     from contracts.comparison import ComparisonQuery
     from contracts.data import DatasetRegistration, DemoSource
-    from contracts.explanation import SnapshotRequest
     from contracts.model import ModelRegistration
+    from contracts.snapshots import SnapshotRequest
     from orchestration.bootstrap import build
     from orchestration.jobs.supervisor import ensure_worker
     from services.kit.settings import Settings

@@ -14,8 +14,8 @@ BETWEEN = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- /figures -->)", re.DOTA
 
 
 def newest_results() -> Path | None:
-    """The last full run that is there."""
-    runs = sorted(path for path in (ROOT / "benchmarks" / "results").glob("*.jsonl") if "quick" not in path.name)
+    """The last full run that is there; single benchmarks have a name behind the date."""
+    runs = sorted((ROOT / "benchmarks" / "results").glob("????-??-??.jsonl"))
     return runs[-1] if runs else None
 
 

@@ -233,8 +233,8 @@ def measure_digits(report: Report, seeds: int) -> None:
 
 def measure_spiking(report: Report, seeds: int) -> None:
     for reset in ("subtract", "zero"):
-        ours = [spiking(seed, reset) for seed in range(seeds)]
-        theirs = [surrogate(seed, reset) for seed in range(seeds)]
+        ours = [spiking(seed, reset)[1]() for seed in range(seeds)]
+        theirs = [surrogate(seed, reset)[1]() for seed in range(seeds)]
         mean, peer = statistics.mean(ours), statistics.mean(theirs)
         report.line(
             metric=f"spiking digits, reset {reset}: accuracy", value=mean, unit="share",

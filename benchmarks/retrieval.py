@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.report import Report
 from contracts.base import Caller
 from contracts.data import DatasetRegistration, DemoSource
-from contracts.explanation import SearchQuery, SnapshotRequest, TextTerm
+from contracts.explanation import SearchQuery, TextTerm
 from contracts.model import ModelRegistration
+from contracts.snapshots import SnapshotRequest
 from orchestration.bootstrap import Wiring, build
 from orchestration.cli.demo import LAYERS
 from services.kit.settings import Settings

@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks.collection_memory import Watch
 from benchmarks.report import Report
 from contracts.data import Dataset, DatasetRef
-from contracts.explanation import Encoder, SnapshotRequest
 from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
+from contracts.snapshots import Encoder, SnapshotRequest
 from orchestration.pipelines.snapshot import LOWEST, SPAN, SnapshotPlanner
 from services.explanation.partials import Collection
 from services.kit.arrays import load_arrays, load_rows, save_arrays

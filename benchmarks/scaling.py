@@ -22,9 +22,9 @@ from benchmarks.campaign import build as build_campaign
 from benchmarks.local_servers import PostgreSql, Redis, postgresql_binaries
 from benchmarks.report import Report
 from contracts.data import DatasetRegistration, DemoSource
-from contracts.explanation import SnapshotRequest
 from contracts.jobs import Job
 from contracts.model import ModelRegistration
+from contracts.snapshots import SnapshotRequest
 from orchestration.bootstrap import build
 from orchestration.jobs.supervisor import Supervisor
 from services.kit.settings import Settings

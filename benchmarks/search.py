@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.report import Report
 from contracts.base import Caller
 from contracts.data import DatasetRegistration, DemoSource
-from contracts.explanation import SnapshotRequest
 from contracts.model import Layer, ModelRegistration
+from contracts.snapshots import SnapshotRequest
 from orchestration.bootstrap import Wiring, build
 from services.kit.arrays import load_arrays, save_arrays
 from services.kit.artifacts import Artifact, find_artifacts, record_artifact

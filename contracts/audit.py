@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from contracts.base import Binary, Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, Sha256, operation
 from contracts.corrections import AuditId, Correction, ReadoutName, Share
 from contracts.errors import CorruptArtifact, NotFound, UnknownSnapshot, XsysError
-from contracts.explanation import Example, SnapshotId
 from contracts.model import LayerName
+from contracts.snapshots import Example, SnapshotId
 
 Concept = Annotated[str, Field(min_length=1, max_length=200)]
 Concepts = Annotated[list[Concept], Field(max_length=1000)]

@@ -9,8 +9,8 @@ from pydantic import Field
 from contracts.base import Binary, Caller, Contract, FiniteFloat, Right, operation
 from contracts.data import DatasetRef
 from contracts.errors import CorruptArtifact, UnknownLayer, UnknownSnapshot, XsysError
-from contracts.explanation import ComponentRef, Example, SnapshotId
 from contracts.model import LayerName
+from contracts.snapshots import ComponentRef, Example, SnapshotId
 
 Layout = Literal["umap", "pca"]
 Pairing = Literal["mutual", "one-to-one"]
@@ -23,10 +23,10 @@ Shown = Annotated[int, Field(ge=0, le=30, description="examples of each componen
 
 
 class DifferentEncoders(XsysError):
-    """Vectors of two encoders lie in two spaces; a cosine between them means nothing."""
+    """Vectors of two encoders lie in two spaces, those of crops and of whole pictures on two scales."""
 
     status = 422
-    remedy = "Build both snapshots with the same encoder: `xsys snapshot build --encoder NAME`."
+    remedy = "Build both snapshots with the same encoder and crops: `xsys snapshot build --encoder NAME --crop METHOD`."
 
 
 class NothingToAlign(XsysError):

@@ -16,6 +16,14 @@ class UnknownChannel(XsysError):
     remedy = "Components run from 0 to `width` - 1 of the layer; the negative side only exists in signed layers."
 
 
+CropMethod = Annotated[
+    Literal["none", "receptive-field", "activation-map"],
+    Field(
+        description="what is embedded of an example: all, what the place of its maximum sees, where its map is active"
+    ),
+]
+
+
 class CropRequest(Contract):
     """Cut samples to what a component saw: its own activation map, enlarged, above `threshold` of its largest value."""
 

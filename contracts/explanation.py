@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Base64Bytes, Field
 
-from contracts.base import Arrays, Caller, Contract, Cursor, FiniteFloat, Limit, Name, Page, Right, Sha256, operation
-from contracts.data import DatasetId, DatasetRef, SampleIndex
+from contracts.base import Arrays, Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
+from contracts.data import SampleIndex
 from contracts.errors import (
     BadTemplate,
     CorruptArtifact,
@@ -25,103 +24,18 @@ from contracts.errors import (
     UnsafePicture,
 )
 from contracts.labels import ComponentLabels, LabelSet, LabelSetId, Leaderboard
-from contracts.model import LayerName, ModelId, ModelRef, PoolingName, Precision
+from contracts.model import LayerName
+from contracts.snapshots import (
+    ComponentIndex,
+    ComponentRef,
+    Encoder,
+    Example,
+    Sign,
+    Snapshot,
+    SnapshotId,
+)
 
-SnapshotId = Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
-ComponentIndex = Annotated[int, Field(ge=0, lt=2**31)]
-Sign = Literal[1, -1]
-EncoderName = Annotated[str, Field(min_length=1, max_length=300)]
 FactorName = Annotated[str, Field(pattern=r"^[^=]{1,80}=.{1,200}$", description="NAME=VALUE")]
-
-
-class Encoder(Contract):
-    """A foundation model that places pictures, and perhaps texts, in one space."""
-
-    name: EncoderName
-    fingerprint: Sha256
-    width: int
-    text: bool
-    null: Literal["template", "centroid", "none"]
-    note: str
-
-
-class SnapshotRequest(Contract):
-    """Compute everything for (model, dataset, layers, encoder, parameters)."""
-
-    model: ModelId
-    dataset: DatasetId
-    layers: Annotated[list[LayerName], Field(min_length=1, max_length=1000)]
-    encoder: EncoderName = "imagenet-minilm"
-    name: Name | None = None
-    k: Annotated[int, Field(ge=5, le=200, description="examples kept per component")] = 30
-    pooling: dict[LayerName, PoolingName] = Field(default_factory=dict, description="overrides of the layers' default")
-    precision: Precision = Precision.BF16
-    max_per_group: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="at most so many examples of a component from one source photo"
-    )
-    batch: Annotated[int, Field(ge=1, le=1024)] = 32
-    shard: Annotated[int, Field(ge=8, le=65536, description="samples per part")] = 512
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-
-
-class ComponentRef(Contract):
-    """`(model, layer, index, sign)`; `model` is the model's id."""
-
-    model: str
-    layer: LayerName
-    index: ComponentIndex
-    sign: Sign = 1
-
-
-class Example(Contract):
-    """A sample on which a component is very active (or, in `lowest`, very inactive)."""
-
-    sample: SampleIndex
-    label: str | None
-    activation: FiniteFloat
-    position: int | None = Field(default=None, description="flat index of the maximum in the map, for `max` pooling")
-
-
-class SnapshotLayer(Contract):
-    """A layer's figures in a snapshot. Dead and insufficiently evidenced components are not indexed."""
-
-    name: LayerName
-    width: int
-    signed: bool
-    pooling: PoolingName
-    components: int
-    dead: int
-    insufficient_evidence: int
-    clarity_mean: FiniteFloat | None
-    clarity_null: FiniteFloat
-    polysemantic_share: FiniteFloat | None
-    redundancy_mean: FiniteFloat | None
-
-
-class IndexFigures(Contract):
-    """What is known about the index generation that answers searches."""
-
-    generation: str
-    kind: Literal["flat", "fp16", "ivf-fp16"]
-    n: int
-    width: int
-    recall_at_20: dict[str, FiniteFloat]
-    nprobe: int | None = None
-
-
-class Snapshot(Contract):
-    """Everything computed for (model, dataset, layers, encoder, parameters); immutable."""
-
-    id: str
-    name: str
-    model: ModelRef
-    dataset: DatasetRef
-    encoder: Encoder
-    request: SnapshotRequest
-    layers: list[SnapshotLayer]
-    index: IndexFigures
-    lineage: str
-    created_at: datetime
 
 
 class TextTerm(Contract):

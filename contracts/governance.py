@@ -9,7 +9,7 @@ from pydantic import Field
 
 from contracts.audit_log import AuditLogEntry, AuditLogReport, Head
 from contracts.base import Caller, Contract, Cursor, Limit, Name, Page, Right, operation
-from contracts.errors import NotFound
+from contracts.errors import NotFound, XsysError
 from contracts.members import (
     Invitation,
     InvitationRequest,
@@ -33,6 +33,13 @@ ROLES: dict[Role, frozenset[Right]] = {
     Role.ADMIN: frozenset(Right) - {Right.SERVER_PATHS},
 }
 OPERATOR = frozenset(Right)  # whoever has the machine's command line
+
+
+class QuotaExceeded(XsysError):
+    """A workspace has as many unfinished jobs, or as many stored bytes, as it may have."""
+
+    status = 429
+    remedy = "Wait for jobs to end or cancel some; for more, an operator raises XSYS_QUOTA_JOBS or XSYS_QUOTA_BYTES."
 
 
 class Identity(Contract):

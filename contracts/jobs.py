@@ -9,7 +9,16 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from contracts.alignment import ComparisonRequest
-from contracts.atlas import AlignmentRequest, AtlasRequest, LabellerUnavailable, UnknownAtlas, WindowMismatch
+from contracts.atlas import (
+    AlignmentRequest,
+    AtlasMismatch,
+    AtlasRequest,
+    LabellerUnavailable,
+    NoMatchingConcept,
+    UnknownAlignment,
+    UnknownAtlas,
+    WindowMismatch,
+)
 from contracts.attribution import UnknownMethod
 from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
 from contracts.audit import AuditRequest, BadPolicy, UnknownAudit, UnknownReadout
@@ -23,6 +32,7 @@ from contracts.errors import (
     Conflict,
     EmptyVocabulary,
     IdempotencyConflict,
+    InsufficientEvidence,
     InvalidRequest,
     JobNotRetryable,
     LabelsMissingError,
@@ -42,11 +52,19 @@ from contracts.errors import (
     UnreadableSource,
     WrongWeights,
 )
-from contracts.explanation import SnapshotId, SnapshotRequest
 from contracts.labels import LabelRequest
-from contracts.language import BrokenLanguageFile, MissingLanguagePackage, ReadsPictures, ReadsText
+from contracts.language import (
+    BrokenLanguageFile,
+    GenerationOverBudget,
+    MissingLanguagePackage,
+    ReadsPictures,
+    ReadsText,
+)
 from contracts.model import ModelRegistration
-from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownSae
+from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownLatent, UnknownSae
+from contracts.snapshots import SnapshotId, SnapshotRequest
+from contracts.steering import DegenerateDirection
+from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
@@ -206,16 +224,10 @@ class JobService(Protocol):
         "/attribution-evaluations",
         right=Right.SUBMIT,
         refuses=(
-            IdempotencyConflict,
-            UnknownModel,
-            UnknownDataset,
-            UnknownMethod,
-            UnknownMask,
-            LabelsMissingError,
-            InvalidRequest,
-            *PICTURES_ONLY,
+            IdempotencyConflict, UnknownModel, UnknownDataset, UnknownMethod, UnknownMask, LabelsMissingError,
+            InvalidRequest, *PICTURES_ONLY,
         ),
-    )
+    )  # fmt: skip
     def evaluate_attributions(
         self, caller: Caller, body: EvaluationRequest, idempotency_key: IdempotencyKey | None = None
     ) -> Job:
@@ -225,6 +237,28 @@ class JobService(Protocol):
     @operation("GET", "/jobs/{job}/attribution-evaluation", right=Right.LOOK, refuses=(UnknownJob,))
     def attribution_evaluation(self, caller: Caller, job: JobId) -> AttributionEvaluation:
         """Show how the methods did; empty until then and for other jobs."""
+        ...
+
+    @operation(
+        "POST",
+        "/steering-evaluations",
+        right=Right.SUBMIT,
+        refuses=(
+            IdempotencyConflict, UnknownModel, UnknownLayer, UnknownAtlas, UnknownAlignment, UnknownLatent,
+            ReadsPictures, AtlasMismatch, NoMatchingConcept, InsufficientEvidence, DegenerateDirection,
+            GenerationOverBudget,
+        ),
+        max_body=8 << 20,
+    )  # fmt: skip
+    def evaluate_steering(
+        self, caller: Caller, body: SteeringEvaluationRequest, idempotency_key: IdempotencyKey | None = None
+    ) -> Job:
+        """Judge ways of steering a language model, by concept and fluency; needs the right `steer` too."""
+        ...
+
+    @operation("GET", "/jobs/{job}/steering-evaluation", right=Right.LOOK, refuses=(UnknownJob,))
+    def steering_evaluation(self, caller: Caller, job: JobId) -> SteeringEvaluation:
+        """Show what steering gained and cost; empty until then and for other jobs."""
         ...
 
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))

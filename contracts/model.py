@@ -44,6 +44,7 @@ from contracts.language import (
     NoTokens,
     PromptTooLong,
     ReadsPictures,
+    ReadsText,
     TokenQuery,
     UnknownGeneration,
 )
@@ -131,18 +132,51 @@ class Model(Contract):
     created_at: datetime
 
 
+class CostFigures(Contract):
+    """What a model of pictures costs: its size, and one picture's time on the machine that answered."""
+
+    model: str
+    name: str
+    parameters: int
+    weights_bytes: int = Field(description="size of the stored weights")
+    sparsity: FiniteFloat = Field(
+        description="share of the weights of linear and convolution layers that are exactly 0"
+    )
+    gini: FiniteFloat = Field(description="concentration of these weights, mean of the layers")
+    macs: int = Field(description="multiply-accumulate operations of one picture")
+    side: int = Field(description="pixels of the picture")
+    latency_ms: FiniteFloat = Field(description="median time of one picture")
+    latency_low_ms: FiniteFloat = Field(description="a quarter was faster")
+    latency_high_ms: FiniteFloat = Field(description="a quarter was slower")
+    rounds: int
+    threads: int
+
+
+class ModelCost(Contract):
+    """A model's cost, and another one's measured in turn with it."""
+
+    model: CostFigures
+    against: CostFigures | None = None
+    speed_up: FiniteFloat | None = Field(default=None, description="the other one's time divided by this one's")
+
+
 class ModelRegistration(Contract):
     """Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one.
 
+    `initial_seed` draws the weights instead: a model that knows nothing yet, to be trained.
     Language models: `llm:smollm2` from its package, `gguf:llama` with a .gguf file, `causal_lm:llama` with a folder of
     safetensors, config.json and tokenizer.json. Their config takes `perplexity_limit` only.
     """
 
     name: Name
     architecture: Annotated[
-        str, Field(pattern=r"^(timm|torchvision|open_clip|entry_point|llm|gguf|causal_lm):[A-Za-z0-9_.:/-]{1,120}$")
+        str,
+        Field(pattern=r"^(timm|torchvision|open_clip|entry_point|spiking|llm|gguf|causal_lm):[A-Za-z0-9_.:/-]{1,120}$"),
     ]
     weights: str | None = None
+    initial_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
+        default=None, description="draw the weights from this seed, for a training from scratch"
+    )
     config: dict[str, JsonValue] = {}
     preprocessing: Preprocessing | None = None
     licence: str | None = None
@@ -159,6 +193,11 @@ class ModelService(Protocol):
     @operation("GET", "/models/{model}", right=Right.LOOK, refuses=(UnknownModel,))
     def model(self, caller: Caller, model: ModelId) -> Model:
         """Show one model with its layer catalogue."""
+        ...
+
+    @operation("GET", "/models/{model}/cost", right=Right.SEARCH, refuses=(UnknownModel, ReadsText))
+    def model_cost(self, caller: Caller, model: ModelId, against: ModelId | None = None) -> ModelCost:
+        """Measure size, sparsity, operations and time of a model of pictures, `against` another one in turn."""
         ...
 
     @operation("GET", "/attribution-methods", right=Right.LOOK)

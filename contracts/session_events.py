@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from contracts.base import Contract, FiniteFloat, Sha256
 from contracts.corrections import AuditId
 from contracts.data import SampleIndex
-from contracts.explanation import ComponentIndex, ComponentRef, PictureTerm, SearchQuery, Sign, SnapshotId
+from contracts.explanation import PictureTerm, SearchQuery
 from contracts.model import LayerName, ModelId
+from contracts.snapshots import ComponentIndex, ComponentRef, Sign, SnapshotId
 from contracts.steering import SteeringRequest
 
 NoteId = Annotated[str, Field(pattern=r"^n_[0-9a-f]{16}$")]

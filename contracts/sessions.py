@@ -20,8 +20,8 @@ from contracts.errors import (
     UnknownSnapshot,
     XsysError,
 )
-from contracts.explanation import SnapshotId
 from contracts.session_events import AuditSeen, EventDraft, NoteId, PagePath, Pinned, Seq, SessionEvent, Title
+from contracts.snapshots import SnapshotId
 
 SessionId = Annotated[str, Field(pattern=r"^as_[0-9a-f]{16}$")]
 LinkId = Annotated[str, Field(pattern=r"^k_[0-9a-f]{16}$")]

@@ -10,6 +10,8 @@ from contracts.base import Contract, FiniteFloat, Name
 from contracts.data import DatasetId
 from contracts.model import ModelId
 
+RewardName = Literal["softmax", "sigmoid", "margin", "misclassification", "correct", "rate_coded"]
+
 
 class TrainingRequest(Contract):
     """Train a registered model on a labelled dataset, by feedback or by gradients, and register the result."""
@@ -21,6 +23,11 @@ class TrainingRequest(Contract):
         default="lfp", description="Layer-wise Feedback Propagation, or SGD's way"
     )
     rule: Literal["epsilon", "gamma", "zplus"] = "epsilon"
+    reward: RewardName = Field(
+        default="softmax",
+        description="for lfp: softmax is minus cross-entropy's gradient, the last three have none; rate_coded is for "
+        "spiking nets",
+    )
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -36,6 +43,17 @@ class TrainingRequest(Contract):
         default_factory=list, description="modules whose parameters stay as they are"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the worker trains")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of what layers compute; weights, chord slopes and feedback stay float32"
+    )
+
+
+class WeightHistogram(Contract):
+    """How large the weights are: counts of log10 |w| between edges; smaller and larger ones are in the end bins."""
+
+    edges: list[FiniteFloat]
+    counts: list[int]
 
 
 class EpochFigures(Contract):
@@ -48,8 +66,12 @@ class EpochFigures(Contract):
     validation_loss: FiniteFloat
     validation_accuracy: FiniteFloat
     gini: FiniteFloat = Field(description="concentration of the weights, mean of the layers")
+    near_zero: FiniteFloat | None = Field(
+        default=None, description="share of weights below a thousandth of the largest of their layer"
+    )
     sign_flips: FiniteFloat = Field(description="share of weights with another sign than at the start")
     feedback_norm: FiniteFloat = Field(description="mean norm of -p.grad before clipping")
+    weights: WeightHistogram | None = Field(default=None, description="of linear and convolution layers, log10 |w|")
 
 
 class Curve(Contract):

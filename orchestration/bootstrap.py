@@ -15,6 +15,7 @@ from orchestration import doctor
 from orchestration.doctor import Finding
 from orchestration.gateway.probes import release
 from orchestration.gateway.shared import Announcer
+from orchestration.governance.audit_log import record
 from orchestration.governance.service import Governance
 from orchestration.jobs.bell import CeleryBell
 from orchestration.jobs.reaper import Reaper
@@ -109,6 +110,7 @@ def build(settings: Settings) -> Wiring:
     from services.explanation.atlas.sae_plans import plan_sae
     from services.explanation.atlas.service import Atlases
     from services.explanation.atlas.stages import atlas_stages
+    from services.explanation.atlas.steering_plans import plan_steering_evaluation
     from services.explanation.audits.corrections import correction_stages, plan_correction
     from services.explanation.audits.plans import plan_audit
     from services.explanation.audits.service import Audits
@@ -149,6 +151,7 @@ def build(settings: Settings) -> Wiring:
             *sae_stages(model),
         )
     )
+    atlas = Atlases(database, blobs, explanation.encoders_in_memory, models=model)
     core = Jobs(database, blobs, settings, CeleryBell(settings), registry)
 
     def over_dataset(plan: Callable[..., JobPlan]) -> Callable[[Caller, Any], JobPlan]:
@@ -195,6 +198,15 @@ def build(settings: Settings) -> Wiring:
         alignment=lambda caller, body: plan_alignment(
             body, caller=caller, explanation=explanation, registry=registry, numerics=numerics(settings)
         ),
+        steering=lambda caller, body: plan_steering_evaluation(
+            body,
+            caller=caller,
+            models=model,
+            atlas=atlas,
+            encoders=explanation.encoders_in_memory,
+            registry=registry,
+            numerics=numerics(settings),
+        ),
         describe_encoder=lambda caller, name: describe_encoder(allowed_encoder(caller, name, settings)),
         check_discovery=lambda body: discovery(body.method, body.parameters),
     )
@@ -208,7 +220,7 @@ def build(settings: Settings) -> Wiring:
         registry=registry,
         numerics=numerics(settings),
     )
-    audit = Audits(explanation, model)
+    audit = Audits(explanation, model, record)
     key = load_token_key(settings.token_key, settings.home)
     return Wiring(
         settings=settings,
@@ -221,7 +233,7 @@ def build(settings: Settings) -> Wiring:
         alignment=Alignments(database, blobs),
         comparison=Comparisons(explanation),
         audit=audit,
-        atlas=Atlases(database, blobs, explanation.encoders_in_memory, models=model),
+        atlas=atlas,
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings),

@@ -87,8 +87,8 @@ def redis_server() -> Iterator[Redis]:
 def explained(tmp_path_factory) -> Installation:
     """A data folder with a small demo dataset, EfficientNet-Lite0, and a snapshot named `small`, built for real."""
     from contracts.data import DatasetRegistration, DemoSource
-    from contracts.explanation import SnapshotRequest
     from contracts.model import ModelRegistration
+    from contracts.snapshots import SnapshotRequest
     from orchestration.bootstrap import build
     from orchestration.cli.desk import Desk, Shared
     from orchestration.cli.progress import follow

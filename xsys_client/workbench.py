@@ -13,10 +13,11 @@ from contracts.attribution import AttributionRequest
 from contracts.audit import Audit
 from contracts.base import Page
 from contracts.errors import Unauthenticated
-from contracts.explanation import ComponentDetail, SearchHits, SearchQuery, Snapshot, TextTerm
+from contracts.explanation import ComponentDetail, SearchHits, SearchQuery, TextTerm
 from contracts.governance import Identity
 from contracts.jobs import Job
 from contracts.sessions import AnalysisSession, JoinRequest, SessionRequest, SessionSummary
+from contracts.snapshots import Snapshot
 from contracts.steering import SteeringRequest
 from xsys_client.display import Attribution, ComponentCard, Hits, Steering
 from xsys_client.services import bound, protocols

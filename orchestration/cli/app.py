@@ -92,6 +92,7 @@ def register_commands() -> None:
         sessions,
         snapshots,
         steering,
+        steering_evaluation,
         train,
         users,
     )
@@ -112,6 +113,7 @@ def register_commands() -> None:
         attribution,
         attribution_evaluation,
         steering,
+        steering_evaluation,
         generate,
         audits,
         sessions,

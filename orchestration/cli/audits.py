@@ -15,8 +15,9 @@ from contracts.audit import (
     BadPolicy,
     SignOffRequest,
 )
-from contracts.corrections import Correction, CorrectionRequest
+from contracts.corrections import Correction, CorrectionRequest, Retraining
 from contracts.errors import InvalidRequest
+from contracts.labels import Estimate
 from orchestration.cli.app import USAGE, Json, desk, refusal_text
 from orchestration.cli.desk import Desk
 from orchestration.cli.progress import follow
@@ -157,12 +158,18 @@ def repair(
     layer: Annotated[str | None, typer.Option(help="Default: where flagged components carry most.")] = None,
     readout: Annotated[str | None, typer.Option("--class", help="Default: the same.")] = None,
     loss: Annotated[float, typer.Option(help="Largest fall of the clean accuracy.")] = 0.02,
+    retrain: Annotated[
+        list[str] | None,
+        typer.Option(help="Labelled dataset to train on, with and without the artefact; may be given several times."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of retraining.")] = 400,
     json: Json = False,
 ) -> None:
-    """Suppress what an audit flagged, measure what that does, and register the result as a model."""
+    """Suppress what an audit flagged, or retrain against it, and register the result as a model."""
     at = desk(context)
+    lesson = Retraining(datasets=retrain, steps=steps) if retrain else None
     body = CorrectionRequest(
-        audit=audit, name=name, clean=clean, artefact=artefact, layer=layer, readout=readout, loss=loss
+        audit=audit, name=name, clean=clean, artefact=artefact, layer=layer, readout=readout, loss=loss, retrain=lesson
     )
     done = follow(at, at.jobs.correct(at.caller, body), quiet=json)
     found = next(one for one in at.audit.corrections(at.caller, audit).items if one.id == done.result)
@@ -171,15 +178,25 @@ def repair(
 
 def show_correction(found: Correction) -> None:
     """Print what a correction changed, beside as many components chosen otherwise."""
+    retrained = found.method == "retrain"
+    named = "telling" if retrained else "instead"
+    held = {
+        "before": found.before, "after": found.after, f"random units {named}": found.random,
+        f"least active units {named}": found.magnitude, "suppressed, not retrained": found.suppressed,
+    }  # fmt: skip
     rows = (
-        (title, *(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in (figures.clean, figures.artefact)))
-        for title, figures in (
-            ("before", found.before), ("after", found.after), ("random units instead", found.random),
-            ("least active units instead", found.magnitude),
-        )
-    )  # fmt: skip
-    title = f"{found.name} ({found.model}): {len(found.units)} of {found.layer} suppressed, {found.readout}"
-    show_table(("", "clean accuracy", f"with the artefact, not {found.readout}"), rows, title=title)
+        (title, *map(_estimate, (figures.clean, figures.artefact, figures.separation)))
+        for title, figures in held.items()
+        if figures is not None
+    )
+    how = "told which pictures to balance" if retrained else "suppressed"
+    title = f"{found.name} ({found.model}): {len(found.units)} of {found.layer} {how}, {found.readout}"
+    columns = ("", "clean accuracy", f"with the artefact, not {found.readout}", "AUROC of its score")
+    show_table(columns, rows, title=title)
+
+
+def _estimate(one: Estimate | None) -> str:
+    return "" if one is None else f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
 
 
 def show_audit(found: Audit) -> None:

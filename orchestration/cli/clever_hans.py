@@ -16,8 +16,9 @@ from PIL import Image
 
 from contracts.audit import Audit, AuditRequest
 from contracts.data import DatasetRegistration, ScenesSource
-from contracts.explanation import PictureTerm, SearchHit, SearchQuery, SnapshotRequest, Term, TextTerm
+from contracts.explanation import PictureTerm, SearchHit, SearchQuery, Term, TextTerm
 from contracts.model import ModelRegistration
+from contracts.snapshots import SnapshotRequest
 from orchestration.cli.desk import Desk
 from orchestration.cli.progress import follow
 from orchestration.cli.render import show_table

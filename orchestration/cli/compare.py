@@ -19,7 +19,7 @@ from contracts.comparison import (
     SnapshotComparison,
     SnapshotDrift,
 )
-from contracts.explanation import ComponentRef
+from contracts.snapshots import ComponentRef
 from orchestration.cli.app import Json, desk
 from orchestration.cli.render import examples_text, show_json, show_table
 from orchestration.cli.snapshots import nouns as snapshots

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from contracts.data import DatasetRegistration, DemoSource
-from contracts.explanation import PictureTerm, SearchQuery, SnapshotRequest, TextTerm
+from contracts.explanation import PictureTerm, SearchQuery, TextTerm
 from contracts.model import ModelRegistration
+from contracts.snapshots import SnapshotRequest
 from orchestration.cli import clever_hans, language_demo
 from orchestration.cli.desk import Desk, local_desk
 from orchestration.cli.progress import follow

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.base import Contract
-from contracts.explanation import Component, ComponentDetail, Example, SearchHits, Snapshot
+from contracts.explanation import Component, ComponentDetail, SearchHits
+from contracts.snapshots import Example, Snapshot
 
 
 def show_json(answer: Contract | dict[str, object]) -> None:
@@ -67,6 +68,11 @@ def show_snapshot(snapshot: Snapshot) -> None:
     typer.echo(f"  model    {snapshot.model.name} ({snapshot.model.architecture}, {snapshot.model.id})")
     typer.echo(f"  dataset  {snapshot.dataset.name}, {snapshot.dataset.n} pictures ({snapshot.dataset.id})")
     typer.echo(f"  encoder  {snapshot.encoder.name}: {snapshot.encoder.note}")
+    if snapshot.request.crop != "none":
+        shares = ", ".join(
+            f"{layer.name} {layer.crop_share:.0%}" for layer in snapshot.layers if layer.crop_share is not None
+        )
+        typer.echo(f"  crops    by {snapshot.request.crop}; median share of the picture: {shares}")
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in snapshot.index.recall_at_20.items())
     typer.echo(f"  index    {snapshot.index.kind}, {snapshot.index.n} rows, recall@20 {recall}")
     show_table(

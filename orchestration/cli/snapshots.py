@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from contracts.explanation import SnapshotRequest
+from contracts.crops import CropMethod
 from contracts.jobs import Repair
 from contracts.model import Precision
+from contracts.snapshots import SnapshotRequest
 from orchestration.cli.app import REFUSED, Json, desk
 from orchestration.cli.crops import write_crops
 from orchestration.cli.progress import follow
@@ -39,6 +40,7 @@ def build(
     shard: Annotated[int, typer.Option(help="Pictures per part: smaller parts lose less to a kill.")] = 512,
     pooling: Annotated[list[str] | None, typer.Option(help="LAYER=POOLING; may be repeated.")] = None,
     precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = Precision.BF16,
+    crop: Annotated[CropMethod, typer.Option(help="What is embedded of each example.")] = "none",
     json: Json = False,
 ) -> None:
     """Compute a snapshot. What is there already is reused."""
@@ -60,6 +62,7 @@ def build(
         shard=shard,
         pooling=overrides,
         precision=precision,
+        crop=crop,
     )
     job = follow(at, at.jobs.build_snapshot(at.caller, request), quiet=json)
     snapshot = at.explanation.snapshot(at.caller, str(job.result))

@@ -54,6 +54,11 @@ def append(
     db.flush()
 
 
+def record(db: WriteSession, caller: Caller, action: str, subject: str, **facts: JsonValue) -> None:
+    """Write down what a caller does now, for acts outside this package."""
+    append(db, caller.workspace, caller.user, action, subject=subject, at=datetime.now(UTC), **facts)
+
+
 def hash_of(entry: AuditEntryRow, previous: str | None = None) -> str:
     """SHA-256 over the entry without its hash, as canonical JSON: sorted keys, no spaces."""
     names = ("workspace", "seq", "at", "actor", "action", "subject", "facts", "correlation")

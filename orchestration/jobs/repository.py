@@ -15,6 +15,7 @@ from contracts.errors import UnknownJob
 from contracts.jobs import Failure, Job, Stage, State
 from orchestration.jobs.moves import Claim, try_move
 from orchestration.jobs.rows import JobRow, PartRow, StageRow
+from services.kit.artifacts import ArtifactRow
 from services.kit.db import ReadSession, WriteSession, db_now
 from services.kit.logging import correlation_id
 from services.kit.stages import JobPlan
@@ -275,3 +276,16 @@ def job_of_part(db: ReadSession, part: str) -> tuple[StageRow, JobRow]:
         .where(PartRow.id == part)
     ).one()
     return row[0], row[1]
+
+
+def unfinished_jobs(db: ReadSession, workspace: str) -> int:
+    """How many jobs of a workspace wait or run."""
+    query = select(func.count()).where(JobRow.workspace == workspace, JobRow.state.not_in(ENDED))
+    return int(db.scalar(query) or 0)
+
+
+def bytes_of(db: ReadSession, workspace: str) -> int:
+    """Bytes of the results of a workspace; those that two results share count once."""
+    sizes = select(func.max(ArtifactRow.size).label("size")).where(ArtifactRow.workspace == workspace)
+    each = sizes.group_by(ArtifactRow.blob).subquery()
+    return int(db.scalar(select(func.sum(each.c.size))) or 0)

@@ -12,9 +12,12 @@ from contracts.attribution_evaluation import AttributionEvaluation
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State
+from contracts.steering_evaluation import SteeringEvaluation
 from contracts.training import Curve, Pruning
+from orchestration.governance.audit_log import hold, record
 from orchestration.jobs.bell import Bell, unit_of_work
 from orchestration.jobs.progression import cancel_job, end_job, reopen_job, start_stage
+from orchestration.jobs.quotas import require_room
 from orchestration.jobs.repository import (
     ENDED,
     insert_job,
@@ -34,6 +37,7 @@ from services.kit.settings import Settings
 from services.kit.stages import JobPlan, StageRegistry
 
 WATCH_SECONDS = 0.25
+TITLE = 120  # letters of a title in the audit log
 
 
 class Jobs:
@@ -54,6 +58,7 @@ class Jobs:
         Raises
         ------
         IdempotencyConflict : the key was used with another body.
+        QuotaExceeded : the workspace has all that it may have.
         """
         try:
             return self._submit(caller, plan, idempotency_key, body_hash)
@@ -71,7 +76,10 @@ class Jobs:
                     if known.body_hash != body_hash:
                         raise IdempotencyConflict("another request used this key", field="Idempotency-Key")
                     return job_of(db, known)
+            hold(db, caller.workspace)  # of two that come at once, the second sees the first
+            require_room(db, caller.workspace, self.settings)
             job_id = insert_job(db, caller, plan, idempotency_key=idempotency_key, body_hash=body_hash)
+            record(db, caller, "job.submitted", job_id, kind=plan.kind, title=plan.title[:TITLE])
             job = visible_job(db, caller, job_id)
             stages = stages_of(db, job_id)
             if stages:
@@ -99,6 +107,7 @@ class Jobs:
         with self.database.writing() as db:
             row = visible_job(db, caller, job, lock=True)
             if row.state not in ENDED:
+                record(db, caller, "job.cancelled", job)
                 cancel_job(db, row)
         return self.job(caller, job)
 
@@ -108,11 +117,15 @@ class Jobs:
         Raises
         ------
         JobNotRetryable : it is running, or done.
+        QuotaExceeded : the workspace has all that it may have.
         """
         with unit_of_work(self.database, self.bell) as transaction:
             row = visible_job(transaction.db, caller, job, lock=True)
             if row.state not in (State.FAILED, State.CANCELLED):
                 raise JobNotRetryable(f"the job is {row.state}", field="job", state=row.state)
+            hold(transaction.db, caller.workspace)
+            require_room(transaction.db, caller.workspace, self.settings)
+            record(transaction.db, caller, "job.retried", job)
             first = reopen_job(transaction.db, row)
             transaction.db.refresh(row)
             if first is not None:
@@ -139,6 +152,12 @@ class Jobs:
         blob = self._found(caller, job, "attribution-figures", "evaluation")
         found = {} if blob is None else json.loads(self.blobs.read(blob))
         return AttributionEvaluation.model_validate({"job": job, **found})
+
+    def steering_evaluation(self, caller: Caller, job: str) -> SteeringEvaluation:
+        """Show what an evaluation of steering has found."""
+        blob = self._found(caller, job, "steering-figures", "evaluation")
+        found = {} if blob is None else json.loads(self.blobs.read(blob))
+        return SteeringEvaluation.model_validate({"job": job, **found})
 
     def _found(self, caller: Caller, job: str, stage: str, output: str) -> str | None:
         """Blob of what a job's latest finished part of a stage put out, if there is one."""

@@ -15,12 +15,14 @@ from contracts.corpora import HoldsText
 from contracts.corrections import CorrectionRequest
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
-from contracts.explanation import Encoder, ExplanationService, SnapshotRequest
+from contracts.explanation import ExplanationService
 from contracts.jobs import Job, Repair
 from contracts.labels import LabelRequest
 from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
 from contracts.sae import SaeRequest
+from contracts.snapshots import Encoder, SnapshotRequest
+from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.comparison import ComparisonPlanner
@@ -47,6 +49,7 @@ class Planners:
     sae: Callable[[Caller, SaeRequest], JobPlan]
     atlas: Callable[[Caller, AtlasRequest], JobPlan]
     alignment: Callable[[Caller, AlignmentRequest], JobPlan]
+    steering: Callable[[Caller, SteeringEvaluationRequest], JobPlan]
     describe_encoder: Callable[[Caller, str], Encoder]
     check_discovery: Callable[[ComparisonRequest], object]
 
@@ -139,6 +142,16 @@ class Pipelines:
     def align_atlas(self, caller: Caller, body: AlignmentRequest, idempotency_key: str | None = None) -> Job:
         """Carry an atlas over to the layers of another snapshot of the same dataset, with trust figures."""
         return self._submit(caller, body, idempotency_key, self._planners.alignment(caller, body))
+
+    def evaluate_steering(
+        self, caller: Caller, body: SteeringEvaluationRequest, idempotency_key: str | None = None
+    ) -> Job:
+        """Judge ways of steering a language model, by concept and fluency."""
+        return self._submit(caller, body, idempotency_key, self._planners.steering(caller, body))
+
+    def steering_evaluation(self, caller: Caller, job: str) -> SteeringEvaluation:
+        """Show what steering gained and cost; empty until then and for other jobs."""
+        return self._jobs.steering_evaluation(caller, job)
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

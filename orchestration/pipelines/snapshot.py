@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from contracts.data import Dataset
-from contracts.explanation import Encoder, SnapshotRequest
 from contracts.model import Layer, Model
+from contracts.snapshots import Encoder, SnapshotRequest
 from services.kit.keys import artifact_key
-from services.kit.layers import resolve_layers
+from services.kit.layers import require_maxima, resolve_layers
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
 
 Params = dict[str, JsonValue]
@@ -19,6 +19,7 @@ RANDOM_SETS = 2000
 BACKGROUND = 1000
 LOWEST = 10
 ENCODE_BATCH = 32
+CROPPED = 64  # components whose examples one part cuts and embeds
 SPAN = 32  # shards that one part collects; a dataset of no more is collected in one go
 
 
@@ -68,11 +69,14 @@ class SnapshotPlanner:
         self.registry = registry
         self.numerics = numerics
         self.layers = resolve_layers(model, request.layers, request.pooling)
+        if request.crop == "receptive-field":
+            require_maxima(self.layers)
         self.shards = shards_of(dataset.ref.n, request.shard)
         self.manifest = dataset.lineage
         self.activation_keys: dict[str, dict[str, str]] = {}
         self.partial_keys: dict[str, dict[str, str]] = {}
         self.embedding_keys: dict[str, str] = {}
+        self.crop_keys: dict[str, dict[str, str]] = {}
         self.published: dict[str, str] = {}
 
     def plan(self) -> JobPlan:
@@ -82,6 +86,7 @@ class SnapshotPlanner:
             *self._partials(),
             self._examples(),
             self._embeddings(),
+            *self._crops(),
             self._nulls(),
             self._vectors(),
             self._index(),
@@ -182,12 +187,49 @@ class SnapshotPlanner:
             parts.append(PartPlan(spec, {"manifest": self.manifest}, {"embeddings": key}, units=shard.units))
         return StagePlan("embeddings", tuple(parts), unit="pictures", title="embed pictures")
 
+    def _crops(self) -> tuple[StagePlan, ...]:
+        """Crops are cut and embedded for a few components at a time; whole pictures and crops are never mixed."""
+        asked = self.request
+        if asked.crop == "none":
+            return ()
+        ref = self.model.ref.model_dump(mode="json")
+        how: Params = {"crop": asked.crop, "threshold": asked.crop_threshold, "batch": asked.batch}
+        cut, embedded = [], []
+        for layer in self.layers:
+            examples = self.published[f"examples/{layer.name}"]
+            inputs = {"manifest": self.manifest, "examples": examples}
+            rows = layer.width * (2 if layer.signed else 1)
+            for start in range(0, rows, CROPPED):
+                span: Params = {"start": start, "stop": min(start + CROPPED, rows)}
+                shape: Params = {"layer": layer.model_dump(mode="json"), **span, **how}
+                key = self._key("crop-boxes", [self.model.ref.model_sha256, *inputs.values()], shape)
+                units = min(CROPPED, rows - start)
+                cut.append(PartPlan({"model": ref, **shape}, dict(inputs), {"boxes": key}, units=units))
+                role = f"{start:07d}"
+                self.published[f"boxes/{layer.name}/{role}"] = key
+                given = {"manifest": self.manifest, "boxes": key, "examples": examples}
+                params: Params = {**span, "batch": ENCODE_BATCH}
+                unit = self._key("crop-embeddings", [self.encoder.fingerprint, *given.values()], params)
+                spec: Params = {"encoder": self.encoder.model_dump(mode="json"), **params}
+                embedded.append(PartPlan(spec, given, {"embeddings": unit}, units=units))
+                self.crop_keys.setdefault(layer.name, {})[f"crops/{role}"] = unit
+        return (
+            StagePlan("crop-boxes", tuple(cut), unit="components", title="cut examples"),
+            StagePlan("crop-embeddings", tuple(embedded), unit="components", title="embed crops"),
+        )
+
     def _nulls(self) -> StagePlan:
         params: Params = {"k": self.request.k, "seed": self.request.seed, "R": RANDOM_SETS, "background": BACKGROUND}
-        key = self._key("nulls", [self.encoder.fingerprint, *self.embedding_keys.values()], params)
+        crops = {
+            f"crops/{number:05d}/{role}": key
+            for number, keys in enumerate(self.crop_keys.values())
+            for role, key in keys.items()
+        }
+        inputs = {**self.embedding_keys, **crops}
+        key = self._key("nulls", [self.encoder.fingerprint, *inputs.values()], params)
         self.published["nulls"] = key
         spec: Params = {"encoder": self.encoder.model_dump(mode="json"), **params}
-        part = PartPlan(spec, dict(self.embedding_keys), {"nulls": key})
+        part = PartPlan(spec, inputs, {"nulls": key})
         return StagePlan("nulls", (part,), title="calibrate")
 
     def _vectors(self) -> StagePlan:
@@ -196,7 +238,7 @@ class SnapshotPlanner:
             inputs = {
                 "examples": self.published[f"examples/{layer.name}"],
                 "nulls": self.published["nulls"],
-                **self.embedding_keys,
+                **(self.crop_keys.get(layer.name) or self.embedding_keys),
             }
             params: Params = {"k": self.request.k, "seed": self.request.seed}
             key = self._key("vectors", list(inputs.values()), {"layer": layer.name, **params})
@@ -217,7 +259,10 @@ class SnapshotPlanner:
     def _publish(self) -> StagePlan:
         inputs = {"manifest": self.manifest, **self.published}
         request = self.request.model_copy(update={"model": self.model.ref.id, "dataset": self.dataset.ref.id})
-        asked = request.model_dump(mode="json", exclude={"name"})  # a name is presentation: it changes no key
+        uncropped = {"crop", "crop_threshold"} if request.crop == "none" else set()
+        asked = request.model_dump(
+            mode="json", exclude={"name", *uncropped}
+        )  # a name is presentation: it changes no key
         key = self._key("publish", list(inputs.values()), {"request": asked})
         spec: Params = {
             "request": request.model_dump(mode="json"),

@@ -10,9 +10,10 @@ from html import escape
 from contracts.base import Caller
 from contracts.data import DataService
 from contracts.errors import XsysError
-from contracts.explanation import ExplanationService, Snapshot
+from contracts.explanation import ExplanationService
 from contracts.session_events import SessionEvent
 from contracts.sessions import AnalysisSession, Note, Pin
+from contracts.snapshots import Snapshot
 from orchestration.sessions.sentences import component_name
 
 STYLE = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.explanation import ComponentRef, ComponentTerm, SampleTerm, SearchQuery, TextTerm
+from contracts.explanation import ComponentTerm, SampleTerm, SearchQuery, TextTerm
 from contracts.session_events import (
     AuditSeen,
     Happened,
@@ -15,6 +15,7 @@ from contracts.session_events import (
     Unpin,
     View,
 )  # fmt: skip
+from contracts.snapshots import ComponentRef
 
 LONGEST = 80
 

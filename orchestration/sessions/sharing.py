@@ -25,6 +25,7 @@ from contracts.sessions import (
     ShareLink,
     UnknownShareLink,
 )
+from orchestration.governance.audit_log import record
 from orchestration.sessions import repository
 from orchestration.sessions.repository import Seen
 from orchestration.sessions.rows import AnalysisSessionRow, ShareLinkRow
@@ -79,6 +80,7 @@ class Sharing:
                 expires_at=now + timedelta(days=body.days),
             )
             db.add(row)
+            record(db, caller, "session.shared", session, link=row.id, access=row.access, days=body.days)
             name = repository.name_of(db, caller.user)
         log.info("session.shared", session=session, link=row.id, access=row.access, user=caller.user)
         return NewShareLink(link=_link(row, name), secret=secret, path=f"/sessions/join#{secret}")
@@ -88,6 +90,8 @@ class Sharing:
         with self._database.writing() as db:
             self._editable(db, caller, session)
             done = repository.revoke_link(db, session, link, self._clock())
+            if done:
+                record(db, caller, "session.link_revoked", session, link=link)
         if not done:
             raise UnknownShareLink("no such link is in force", field="link")
         log.info("session.link_revoked", session=session, link=link, user=caller.user)

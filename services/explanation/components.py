@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 
 from contracts.base import Page
+from contracts.data import Box
 from contracts.errors import InvalidRequest
-from contracts.explanation import Component, ComponentDetail, Example, Histogram, Neighbour, Prototype
+from contracts.explanation import Component, ComponentDetail, Histogram, Neighbour, Prototype
+from contracts.snapshots import Example
 from services.explanation.index.generation import Filters
 from services.explanation.measure import OK, STATES
 from services.explanation.opened import LayerTables, Opened
@@ -51,11 +53,15 @@ def detail(opened: Opened, layer: str, index: int, sign: int) -> ComponentDetail
     row = tables.row(layer, index, sign)
     examples = tables.examples
     shown = np.arange(examples["ids"].shape[1])
+    crops = opened.crops(layer, row)
+    found = examples_at(opened, examples, row, shown)
+    if crops is not None:
+        found = [one.model_copy(update={"crop": _box(crops[rank])}) for rank, one in enumerate(found)]
     return ComponentDetail(
         snapshot=opened.snapshot.id,
         lineage=opened.snapshot.lineage,
         component=figures(opened, layer, row),
-        examples=examples_at(opened, examples, row, shown),
+        examples=found,
         lowest=_lowest(opened, tables, row),
         histogram=Histogram(
             edges=[float(edge) for edge in examples["edges"][index]],
@@ -64,6 +70,11 @@ def detail(opened: Opened, layer: str, index: int, sign: int) -> ComponentDetail
         prototypes=_prototypes(tables, row),
         nearest=_nearest(opened, layer, row),
     )
+
+
+def _box(edges: np.ndarray) -> Box | None:
+    left, top, right, bottom = edges.tolist()
+    return Box(left=left, top=top, right=right, bottom=bottom) if right > left else None
 
 
 def _lowest(opened: Opened, tables: LayerTables, row: int) -> list[Example]:

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from contracts.errors import EmptyVocabulary
-from contracts.explanation import Encoder
 from contracts.labels import LabelRequest, LabelSet, VocabularyFigures
+from contracts.snapshots import Encoder
 from services.explanation.collect import group_numbers
 from services.explanation.encoders.port import EncoderPort
 from services.explanation.encoders.registry import EncoderCache

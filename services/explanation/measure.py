@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.errors import TooFewSamples
 from services.explanation.semantics.clusters import gram, split_in_two
@@ -39,6 +39,7 @@ from services.explanation.semantics.vectors import (
     prototype_vectors,
     semantic_vectors,
 )
+from services.kit.arrays import load_arrays
 from services.kit.stages import Work
 
 Arrays = dict[str, np.ndarray]
@@ -49,14 +50,31 @@ FEWEST_SAMPLES = 10
 CHUNK = 512
 
 
-def embeddings_of(work: Work) -> Embeddings:
-    """The embeddings among a part's inputs, in order."""
-    return Embeddings([work.path(role) for role in sorted(work.inputs) if role.startswith("embeddings/")])
+def embeddings_of(work: Work, kind: str = "embeddings") -> Embeddings:
+    """The embeddings among a part's inputs, in order: of whole pictures, or of `crops`."""
+    return Embeddings([work.path(role) for role in sorted(work.inputs) if role.startswith(f"{kind}/")])
+
+
+def placed_in(work: Work, table: Arrays) -> tuple[Embeddings, NDArray[np.int64]]:
+    """Embeddings of whole pictures, or of crops where there are any, and the place [C, k] in them of each example."""
+    crops = sorted(role for role in work.inputs if role.startswith("crops/"))
+    if not crops:
+        return embeddings_of(work), table["ids"]
+    places, first = np.full(table["ids"].shape, EMPTY, np.int64), 0
+    for role in crops:
+        found = load_arrays(work.path(role), ["row", "rank"])
+        places[found["row"], found["rank"]] = np.arange(first, first + len(found["row"]))
+        first += len(found["row"])
+    return embeddings_of(work, "crops"), places
 
 
 def calibrate(work: Work, encoders: EncoderCache) -> None:
-    """Compute every null distribution of a dataset in an encoder's space."""
-    embeddings = embeddings_of(work)
+    """Compute every null distribution of a dataset in an encoder's space, over crops where components are of crops.
+
+    Image queries are whole pictures, so their background is as well.
+    """
+    whole = embeddings_of(work)
+    embeddings = embeddings_of(work, "crops") if any(role.startswith("crops/") for role in work.inputs) else whole
     if embeddings.n < FEWEST_SAMPLES:
         raise TooFewSamples(f"{embeddings.n} pictures", field="dataset", n=embeddings.n)
     seed, sets, count = (int(work.spec[name]) for name in ("seed", "R", "background"))  # type: ignore[arg-type]
@@ -73,8 +91,8 @@ def calibrate(work: Work, encoders: EncoderCache) -> None:
         arrays[f"bank/{size}"] = random_set_bank(embeddings, size, sets, draw)
         work.advance(0)
     bank = arrays[f"bank/{k}"]
-    pictures = draw_sets(embeddings.n, min(count, embeddings.n), 1, draw)[0]
-    arrays |= _background("image", embeddings.rows(np.sort(pictures)), bank)
+    pictures = draw_sets(whole.n, min(count, whole.n), 1, draw)[0]
+    arrays |= _background("image", whole.rows(np.sort(pictures)), bank)
     encoder = Encoder.model_validate(work.spec["encoder"])
     if encoder.text:
         port = encoders.get(encoder.name)
@@ -95,12 +113,12 @@ def _background(kind: str, directions: np.ndarray, bank: np.ndarray) -> Arrays:
 def place_and_measure(work: Work) -> None:
     """Semantic vectors, prototypes and metrics of one layer."""
     table, nulls = work.arrays("examples"), work.arrays("nulls")
-    embeddings = embeddings_of(work)
+    embeddings, places = placed_in(work, table)
     width = nulls["image/directions"].shape[1]
     measured = Measured(len(table["ids"]), int(width), table["ids"].shape[1])
     state = np.where(table["dead"], DEAD, np.where(table["n_valid"] < FEWEST_EXAMPLES, INSUFFICIENT, OK))
     for rows, n in _by_evidence(state, table["n_valid"]):
-        measured.add(rows, embeddings.rows(table["ids"][rows, :n]), nulls, seed=int(work.spec["seed"]))  # type: ignore[arg-type]
+        measured.add(rows, embeddings.rows(places[rows, :n]), nulls, seed=int(work.spec["seed"]))  # type: ignore[arg-type]
         work.advance(len(rows))
     measured.finish(state, table["index"], nulls)
     work.emit_arrays("vectors", measured.arrays)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import CorruptArtifact, UnknownComponent, UnknownLayer
-from contracts.explanation import Snapshot
+from contracts.snapshots import Snapshot
 from services.explanation.index.generation import Generation
 from services.kit.arrays import load_arrays
 from services.kit.blobs import Blobs
@@ -126,6 +126,15 @@ class Opened:
                 vectors = load_arrays(self.path(f"vectors/{layer}"))
                 self._tables[layer] = LayerTables(examples, vectors, self.snapshot.layers[number].width)
             return self._tables[layer]
+
+    def crops(self, layer: str, row: int) -> NDArray[np.int32] | None:
+        """Boxes [k, 4] (left, top, right, bottom) of what was embedded of a component's examples, if it was crops."""
+        starts = sorted(role for role in self._blobs if role.startswith(f"boxes/{layer}/"))
+        if not starts:
+            return None
+        role = max(one for one in starts if int(one.rpartition("/")[2]) <= row)
+        found: NDArray[np.int32] = load_arrays(self.path(role), ["boxes"])["boxes"][row - int(role.rpartition("/")[2])]
+        return found
 
 
 class OpenedSnapshots:

@@ -12,14 +12,15 @@ import numpy as np
 from pydantic import JsonValue
 
 from contracts.data import DatasetRef
-from contracts.explanation import Encoder, IndexFigures, Snapshot, SnapshotLayer, SnapshotRequest
 from contracts.model import Layer, ModelRef
+from contracts.snapshots import Encoder, IndexFigures, Snapshot, SnapshotLayer, SnapshotRequest
 from services.explanation.index.builder import RECALL_GATE, build_with_gate, write_index
 from services.explanation.index.library import faiss
 from services.explanation.measure import DEAD, INSUFFICIENT, OK
 from services.explanation.repository import publish_snapshot
 from services.explanation.semantics.vectors import SPLIT_Z
 from services.kit.arrays import load_arrays, save_arrays
+from services.kit.pictures import Manifest
 from services.kit.stages import Work
 
 HELD_OUT = 256
@@ -123,7 +124,12 @@ def publish(work: Work) -> None:
         dataset=dataset,
         encoder=Encoder.model_validate(work.spec["encoder"]),
         request=request,
-        layers=[layer_figures(work.path(f"vectors/{layer.name}"), layer, expected) for layer in layers],
+        layers=[
+            layer_figures(work.path(f"vectors/{layer.name}"), layer, expected).model_copy(
+                update=_crop_figures(work, layer.name)
+            )
+            for layer in layers
+        ],
         index=IndexFigures(
             generation=work.inputs["index/index"],
             kind=manifest["kind"],
@@ -163,6 +169,25 @@ def layer_figures(path: Path, layer: Layer, expected: float) -> SnapshotLayer:
         polysemantic_share=float((split >= SPLIT_Z).mean()) if len(split) else None,
         redundancy_mean=_mean(arrays["redundancy"][good]),
     )
+
+
+def _crop_figures(work: Work, layer: str) -> dict[str, float]:
+    """How much of their pictures a layer's crops show, and how many could not be cut."""
+    roles = [role for role in work.inputs if role.startswith(f"boxes/{layer}/")]
+    if not roles:
+        return {}
+    found = [load_arrays(work.path(role)) for role in sorted(roles)]
+    boxes, state = (np.concatenate([one[name] for one in found]) for name in ("boxes", "state"))
+    there = boxes[..., 2] > boxes[..., 0]
+    if not there.any():
+        return {}
+    manifest = Manifest.load(work.path("manifest"), work.blobs)
+    ids, place = np.unique(load_arrays(work.path(f"examples/{layer}"), ["ids"])["ids"][there], return_inverse=True)
+    samples = [manifest.sample(int(index)) for index in ids]
+    whole = np.array([sample.width * sample.height for sample in samples])[place]
+    left, top, right, bottom = boxes[there].T
+    share = float(np.median((right - left) * (bottom - top) / whole))
+    return {"crop_share": share, "crop_whole": float((state[there] != 0).mean())}
 
 
 def _mean(values: np.ndarray) -> float | None:

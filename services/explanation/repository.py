@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import select
 
 from contracts.errors import Conflict, UnknownLabels, UnknownSnapshot
-from contracts.explanation import Snapshot
 from contracts.labels import LabelSet
+from contracts.snapshots import Snapshot
 from services.explanation.rows import LabelSetRow, SnapshotRow
 from services.kit.db import ReadSession, WriteSession
 from services.kit.named import by_id_or_name

@@ -10,17 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import EncoderMismatch, InsufficientEvidence, NoTextSide
-from contracts.explanation import (
-    ComponentRef,
-    ComponentTerm,
-    Example,
-    PictureTerm,
-    SampleTerm,
-    SearchHit,
-    SearchHits,
-    SearchQuery,
-    TextTerm,
-)
+from contracts.explanation import ComponentTerm, PictureTerm, SampleTerm, SearchHit, SearchHits, SearchQuery, TextTerm
+from contracts.snapshots import ComponentRef, Example
 from services.explanation.encoders.port import EncoderPort, EncodersPort
 from services.explanation.index.generation import Filters
 from services.explanation.measure import OK

@@ -9,18 +9,9 @@ import numpy as np
 
 from contracts.base import Arrays, Caller, Page
 from contracts.errors import CorruptArtifact, XsysError
-from contracts.explanation import (
-    Component,
-    ComponentDetail,
-    Encoder,
-    FactorScores,
-    SearchHits,
-    SearchQuery,
-    Sign,
-    Snapshot,
-    SnapshotCheck,
-)
+from contracts.explanation import Component, ComponentDetail, FactorScores, SearchHits, SearchQuery, SnapshotCheck
 from contracts.labels import ComponentLabels, LabelSet, Leaderboard
+from contracts.snapshots import Encoder, Sign, Snapshot
 from services.explanation.components import detail, listing
 from services.explanation.encoders.batched import OnlineEncoders
 from services.explanation.encoders.registry import EncoderCache, available_encoders

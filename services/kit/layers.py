@@ -53,3 +53,13 @@ def _pooled(layer: Layer, pooling: str | None) -> Layer:
             fitting=list[JsonValue](sorted(fitting)),
         )
     return layer.model_copy(update={"pooling": pooling})
+
+
+def require_maxima(layers: Sequence[Layer]) -> None:
+    """Refuse layers whose maxima have no place, for crops by receptive field. Raises `UnknownPooling`."""
+    for layer in layers:
+        if layer.kind is not LayerKind.MAP or layer.pooling != "max":
+            raise UnknownPooling(
+                f"a receptive field needs the place of a maximum: {layer.name} puts out {layer.kind} and is pooled by "
+                f"{layer.pooling}", field="crop", fitting=["max"],
+            )  # fmt: skip

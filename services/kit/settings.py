@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     upload_limit: int = Field(default=1 << 30, ge=1, description="bytes of one uploaded archive")
     pixel_limit: int = Field(default=50_000_000, ge=1, description="pixels of one picture, read from its header")
 
+    quota_jobs: int | None = Field(default=None, ge=1, description="unfinished jobs of one workspace at once")
+    quota_bytes: int | None = Field(
+        default=None, ge=1, description="bytes of one workspace's results, beyond which it begins no job"
+    )
     heartbeat: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=60)
     stall: timedelta = Field(

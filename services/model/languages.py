@@ -106,7 +106,7 @@ def activations_of(models: Models, caller: Caller, model: str, query: TokenQuery
     require_language(found.ref)
     with models.loaded(found.ref) as built:
         language = language_of(built)
-        norm = layer_norm(models, found, language, query.layer)
+        norm = layer_norm(models, found.ref, language, query.layer)
         (batch,) = token_activations(language, [query.text], [query.layer], medians={query.layer: norm})
         return {
             "values": batch.values[query.layer].numpy(), "spans": batch.spans.numpy(), "ids": batch.ids.numpy(),
@@ -165,16 +165,16 @@ def planned(models: Models, caller: Caller, found: Model, language: LanguageMode
 def _steps(models: Models, found: Model, language: LanguageModel, query: GenerationRequest) -> list[Step]:
     widths = {layer.name: layer.width for layer in found.layers}
     wanted = [each.target.layer for each in query.interventions if each.unit == "norm" and each.target.layer in widths]
-    norms = {layer: layer_norm(models, found, language, layer) for layer in dict.fromkeys(wanted)}
+    norms = {layer: layer_norm(models, found.ref, language, layer) for layer in dict.fromkeys(wanted)}
     return steps_of(query.interventions, widths=widths, norms=norms, places=KeptPlaces())
 
 
-def layer_norm(models: Models, found: Model, language: LanguageModel, layer: str) -> float:
+def layer_norm(models: Models, ref: ModelRef, language: LanguageModel, layer: str) -> float:
     """Median norm of a layer's activations on the language reference of Python: the unit of strengths."""
     length = min(SAMPLE_LENGTH, language.context // 4)  # a character is four tokens at most
     text = reference_text()[: SAMPLES * length]
     texts = [text[start : start + length] for start in range(0, len(text), length)]
-    key = (found.ref.model_sha256, layer)
+    key = (ref.model_sha256, layer)
     return models.norms.get(key, lambda: norm_medians(language, texts, [layer])[layer])
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from contracts.base import Caller, Right
-from contracts.errors import PathNotAllowed
+from contracts.errors import PathNotAllowed, WrongWeights
 from contracts.model import ModelRegistration
 from services.kit.keys import artifact_key, sha256_of_file
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
@@ -27,16 +29,23 @@ def plan_registration(
 
     Raises
     ------
-    UnknownArchitecture, WrongWeights : what can be seen without loading anything.
+    UnknownArchitecture, WrongWeights : what can be seen without loading anything; weights and a seed for them.
     PathNotAllowed : weights outside the import roots, a `.pth`, or code named by module, without `server-paths`.
     """
     if is_language(registration.architecture):
         return plan_language(registration, caller=caller, models=models, registry=registry)
     require_allowed(registration, caller, models.settings.import_roots)
+    drawn = registration.initial_seed is not None
     adapter_for(registration.architecture)
-    path = source_of(registration.architecture, registration.weights)
     params = registration.model_dump(mode="json", exclude={"weights"})
-    params["source_sha256"] = sha256_of_file(path)
+    where: dict[str, JsonValue] = {}
+    if drawn and registration.weights is not None:
+        raise WrongWeights("weights are read or drawn, not both", field="initial_seed")
+    if not drawn:
+        del params["initial_seed"]  # keys of models that are read stay what they were before there were drawn ones
+        path = source_of(registration.architecture, registration.weights)
+        params["source_sha256"] = sha256_of_file(path)
+        where["path"] = str(path.absolute())
     numerics = {name: version(name) for name in ("torch", "timm", "torchvision", "open_clip_torch")}
     keys = {
         output: artifact_key(
@@ -47,8 +56,9 @@ def plan_registration(
     with models.database.reading() as db:
         known = find_model(db, caller.workspace, registration.name)
     result = known.ref.id if known is not None and known.lineage == keys["model"] else None
-    part = PartPlan({**params, "path": str(path.absolute())}, {}, keys)
-    return JobPlan("model", registration.name, (StagePlan(STAGE, (part,), title="read the weights"),), result)
+    title = "draw the weights" if drawn else "read the weights"
+    part = PartPlan({**params, **where}, {}, keys)
+    return JobPlan("model", registration.name, (StagePlan(STAGE, (part,), title=title),), result)
 
 
 def require_allowed(registration: ModelRegistration, caller: Caller, roots: list[Path]) -> None:

@@ -37,9 +37,11 @@ def plan_language(
     loading anything. PathNotAllowed : a path outside the import roots, without the right `server-paths`.
     """
     adapter_for(registration.architecture)
+    if registration.initial_seed is not None:
+        raise WrongWeights("a language model's weights are read, not drawn", field="initial_seed")
     limit = perplexity_limit(registration)
     paths, source = _source(registration, caller, models.settings.import_roots)
-    asked = registration.model_dump(mode="json", exclude={"weights", "preprocessing"})
+    asked = registration.model_dump(mode="json", exclude={"weights", "preprocessing", "initial_seed"})
     params = {**asked, "source_sha256": source, "perplexity_limit": limit, "tokenizer_fix": FIX_VERSION}
     numerics = {name: version(name) for name in LIBRARIES if find_spec(name)}
     keys = {

@@ -6,11 +6,12 @@ from pydantic import JsonValue
 
 from contracts.base import Caller
 from contracts.data import Dataset
-from contracts.errors import Conflict, LabelsMissingError
+from contracts.errors import Conflict, InvalidRequest, LabelsMissingError
 from contracts.model import Model
 from contracts.training import TrainingRequest
 from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
+from services.model.adapters.spiking_nets import is_spiking
 from services.model.repository import find_model
 from services.model.service import Models
 
@@ -27,6 +28,7 @@ def plan_training(
     ------
     LabelsMissingError : a dataset without two labels.
     Conflict : the new model is named like its parent.
+    InvalidRequest : a reward for a training by gradients, or one that counts spikes where there are none.
     """
     model = models.model(caller, request.model)
     if len(dataset.labels) < 2:
@@ -35,6 +37,12 @@ def plan_training(
         )
     if request.name == model.ref.name:
         raise Conflict("the new model needs a name of its own", field="name", model=model.ref.id)
+    if request.method == "gradient" and request.reward != "softmax":
+        raise InvalidRequest(
+            f"gradients follow cross-entropy; the reward {request.reward} is for method lfp", field="reward"
+        )
+    if request.reward == "rate_coded" and not is_spiking(model.ref.architecture):
+        raise InvalidRequest(f"rate_coded counts spikes, and {model.ref.name} has none", field="reward")
     told = request.model_dump(mode="json", exclude={"name", "model", "dataset"})
     common: dict[str, JsonValue] = {
         "request": request.model_dump(mode="json"), "model": model.ref.model_dump(mode="json"),

@@ -21,7 +21,7 @@ from contracts.crops import ComponentCrops, CropRequest
 from contracts.data import DataService
 from contracts.errors import UnknownModel
 from contracts.language import Generation, GenerationRequest, GenerationState, TokenQuery
-from contracts.model import Model, ModelRef, Precision
+from contracts.model import Model, ModelCost, ModelRef, Precision
 from contracts.steering import SteeringPreview, SteeringRequest
 from services.kit.blobs import Blobs
 from services.kit.db import Database
@@ -78,6 +78,12 @@ class Models:
         if found is None:
             raise UnknownModel(f"there is no model {model}", field="model")
         return found
+
+    def model_cost(self, caller: Caller, model: str, against: str | None = None) -> ModelCost:
+        """Measure what a model costs to keep and to run, beside another one."""
+        from services.model.costs import cost_of
+
+        return cost_of(self, caller, model, against)
 
     def attribution_methods(self, caller: Caller) -> Page[AttributionMethod]:
         """List the ways to attribute a score: every composite of rules, and the baselines."""
@@ -157,6 +163,8 @@ class Models:
 
         `folded`: with batch normalisations folded into convolutions, for passes that only read activations.
         """
+        import torch
+
         key = (ref.model_sha256, precision.value, folded)
         with self._lock:
             held = self._held.setdefault(key, Held(threading.Lock()))
@@ -165,7 +173,8 @@ class Models:
         try:
             with held.lock:  # single flight: who comes second waits for the first
                 if held.built is None:
-                    held.built = self._load(ref, precision, folded)
+                    with torch.inference_mode(mode=False):  # who loads it may only read; the next may differentiate
+                        held.built = self._load(ref, precision, folded)
                     held.size = sum(part.nbytes for part in held.built.model.state_dict().values())
                 built = held.built
             self._evict()

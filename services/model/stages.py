@@ -14,11 +14,14 @@ from services.model.attribution_evaluations import evaluation_stages
 from services.model.audits import audit_stages
 from services.model.captures import capture_stages
 from services.model.corrections import correction_stages
+from services.model.crop_boxes import crop_boxes
 from services.model.features import collect_features
 from services.model.language_stages import register_language_model
 from services.model.pruned import pruning_stages
 from services.model.repository import add_model
+from services.model.retrained import retraining_stages
 from services.model.service import Models
+from services.model.steering_texts import steering_stages
 from services.model.trained import register_trained, train_epoch
 
 if TYPE_CHECKING:
@@ -34,28 +37,34 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         StageFunction("register-language-model", 1, register_language_model),
         StageFunction("features", 1, lambda work: collect_features(work, models)),
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
-        StageFunction("train-epoch", 1, lambda work: train_epoch(work, models)),
+        StageFunction("crop-boxes", 1, lambda work: crop_boxes(work, models)),
+        StageFunction("train-epoch", 3, lambda work: train_epoch(work, models)),
         StageFunction("register-trained", 1, lambda work: register_trained(work, models, publish_model)),
         *capture_stages(models),
         *audit_stages(models),
         *correction_stages(models, publish_model),
+        *retraining_stages(models),
         *pruning_stages(models, publish_model),
         *evaluation_stages(models),
+        *steering_stages(models),
     )
 
 
 def register_model(work: Work) -> None:
-    """Read and check weights, run the model once, keep both. Publishes the model's row."""
+    """Read and check weights, or draw them, run the model once, keep both. Publishes the model's row."""
     from services.model.adapters.registry import build
-    from services.model.weights import read_weights
+    from services.model.weights import draw_weights, read_weights
 
     spec = dict(work.spec)
-    path, source = Path(str(spec.pop("path"))), spec.pop("source_sha256")
+    path, source = Path(str(spec.pop("path", ""))), spec.pop("source_sha256", None)
     asked = ModelRegistration.model_validate(spec)
-    if not path.is_file() or sha256_of_file(path) != source:
-        raise WrongWeights(f"{path.name} was changed or removed since it was registered", field="weights")
-    built = build(asked.architecture, asked.config)
-    state = read_weights(path, asked.architecture, built)
+    if asked.initial_seed is not None:
+        built, state = draw_weights(asked.architecture, asked.config, asked.initial_seed)
+    else:
+        if not path.is_file() or sha256_of_file(path) != source:
+            raise WrongWeights(f"{path.name} was changed or removed since it was registered", field="weights")
+        built = build(asked.architecture, asked.config)
+        state = read_weights(path, asked.architecture, built)
     publish_model(work, asked, built, state, classes=built.classes)
     work.advance(1)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from contracts.errors import WrongWeights
 from services.kit.packaged import LITE, match_in_order, packaged_checkpoint, read_checkpoint
@@ -21,11 +24,15 @@ def source_of(architecture: str, weights: str | None) -> Path:
 
     Raises
     ------
-    WrongWeights : none given and none packaged (weights are never drawn at random), no such file, or no safetensors.
+    WrongWeights : none given and none packaged (weights are drawn only where a seed says so), no such file, or no
+        safetensors.
     """
     path = Path(weights) if weights is not None else packaged_checkpoint(architecture.partition(":")[2])
     if path is None:
-        raise WrongWeights(f"no package brings weights of {architecture}", field="weights")
+        raise WrongWeights(
+            f"no package brings weights of {architecture}; name a file, or an `initial_seed` to draw some to train",
+            field="weights",
+        )
     if not path.is_file():
         raise WrongWeights(f"there is no file {path.name}", field="weights")
     if path.suffix == ".safetensors":
@@ -53,6 +60,18 @@ def read_weights(path: Path, architecture: str, built: Built) -> dict[str, Tenso
         state = match_in_order(state, built.model)
     require_fitting(state, built.model)
     return {name: tensor.contiguous().clone() for name, tensor in state.items()}
+
+
+def draw_weights(architecture: str, config: Mapping[str, JsonValue], seed: int) -> tuple[Built, dict[str, Tensor]]:
+    """Build an architecture with the initial weights of a seed: equal seeds give equal weights with one torch."""
+    import torch
+
+    from services.model.adapters.registry import build
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = build(architecture, config)
+    return built, {name: part.detach().contiguous().clone() for name, part in built.model.state_dict().items()}
 
 
 def require_fitting(state: dict[str, Tensor], model: nn.Module) -> None:

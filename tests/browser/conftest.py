@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, StorageState, expect, sync_playwright
+
+from contracts.governance import Role
+from orchestration.governance.service import Governance
+from services.kit.db import Database
+from services.kit.settings import Settings
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -124,7 +129,7 @@ def watched(context: BrowserContext, served, refusals: list[int]) -> tuple[Page,
     def heard(line: ConsoleMessage) -> None:
         expected = any(REFUSED.get(status, f"status of {status}") in line.text for status in refusals)
         if "Content Security Policy" in line.text or (line.type == "error" and not expected):
-            faults.append(f"console: {line.text}")
+            faults.append(f"console: {line.text} at {line.location['url']}")
 
     page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
     page.on("console", heard)
@@ -173,6 +178,23 @@ def visitor(chromium, served, refusals, cookies) -> Iterator[Page]:
     page, faults = watched(context, served, refusals)
     yield page
     context.close()
+    assert faults == []
+
+
+@contextmanager
+def somebody(chromium: Browser, served, name: str, role: Role) -> Iterator[Page]:
+    """Another person of the same workspace in a browser profile of their own, logged in."""
+    settings = Settings(home=served.installation.home)
+    database = Database(settings.resolved_database_url)
+    governance = Governance(database, settings)
+    link = governance.login_link(governance.add_member(name, role))
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
+    page, faults = watched(context, served, [])
+    page.goto(link)
+    expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible()
+    yield page
+    context.close()
+    database.close()
     assert faults == []
 
 

@@ -18,6 +18,8 @@ PAGES = {
     "/s/small/c/conv_head/3": "conv_head · 3",
     "/predict": "Why this prediction?",
     "/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=conv_head": "Why this prediction?",
+    "/steer?model=lite0&dataset=demo&sample=7&layer=conv_head&unit=3&maps=1": "What if it saw something else?",
+    "/steer/text": "What if it thought of something else?",
     "/alignment": "Alignment",
     "/audits": "Audits",
     "/audits/new?snapshot=small": "New audit",
@@ -25,6 +27,9 @@ PAGES = {
     "/sessions/join": "Join an analysis session",
     "/jobs": "Jobs",
     "/runs": "Training runs, side by side",
+    "/runs/new": "Train a model",
+    "/runs/new?kind=pruning": "Prune a model",
+    "/snapshots/new": "Explain a model",
     "/datasets": "Datasets",
     "/datasets/demo": "demo",
     "/models": "Models",
@@ -49,6 +54,19 @@ def faults_of(page) -> list[str]:
         for fault in found["violations"]
         if fault["impact"] in {"serious", "critical"}
     ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_button_under_the_pointer_can_be_read(visitor, theme):
+    page = visitor
+    page.goto("/models")
+    page.evaluate("theme => localStorage.setItem('xsys-theme', theme)", theme)
+    page.reload()
+    settled(page, "Models")
+    page.get_by_text("Register a model").click()
+    page.get_by_role("button", name="Register", exact=True).hover()
+    page.wait_for_timeout(300)
+    assert faults_of(page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

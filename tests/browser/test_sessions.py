@@ -9,7 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import natural_width, watched
+from contracts.governance import Role
+from tests.browser.conftest import natural_width, somebody
 
 pytestmark = pytest.mark.browser
 
@@ -29,25 +30,9 @@ def begin(page: Page, name: str) -> str:
 @pytest.fixture
 def colleague(chromium, served) -> Iterator[Page]:
     """Somebody else of the same workspace, an analyst, in a browser profile of their own."""
-    from contracts.governance import Role
-    from orchestration.governance.service import Governance
-    from services.kit.db import Database
-    from services.kit.settings import Settings
-
-    settings = Settings(home=served.installation.home)
-    database = Database(settings.resolved_database_url)
-    governance = Governance(database, settings)
-    name = f"grace {len(NAMES)}"
-    NAMES.append(name)
-    link = governance.login_link(governance.add_member(name, Role.ANALYST))
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=served.url)
-    page, faults = watched(context, served, [])
-    page.goto(link)
-    expect(page.get_by_role("heading", name="Snapshots", level=1)).to_be_visible()
-    yield page
-    context.close()
-    database.close()
-    assert faults == []
+    NAMES.append(f"grace {len(NAMES)}")
+    with somebody(chromium, served, NAMES[-1], Role.ANALYST) as page:
+        yield page
 
 
 NAMES: list[str] = []

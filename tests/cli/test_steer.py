@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from contracts.explanation import ComponentRef, SearchHit, SearchHits
+from contracts.explanation import SearchHit, SearchHits
+from contracts.snapshots import ComponentRef
 from orchestration.cli import app as tree
 from orchestration.cli.app import app, guarded
 from tests.model.test_attributions import ME, encoded, models, picture  # noqa: F401

@@ -32,7 +32,9 @@ from contracts import (
     sae,
     session_events,
     sessions,
+    snapshots,
     steering,
+    steering_evaluation,
     training,
 )
 from contracts.base import Right
@@ -97,6 +99,12 @@ CROPS = crops.ComponentCrops(
         crops.Crop(sample=2, box=data.Box(left=0, top=0, right=4, bottom=4), share=1.0, whole="empty"),
     ],
 )  # fmt: skip
+COST = model.ModelCost(
+    model=model.CostFigures(
+        model="m_1", name="cut", parameters=10, weights_bytes=80, sparsity=0.5, gini=0.25, macs=100, side=32,
+        latency_ms=1.5, latency_low_ms=1.25, latency_high_ms=2.0, rounds=15, threads=2,
+    ),
+)  # fmt: skip
 METHOD = attribution.AttributionMethod(name="gradient", family="baseline", aim="sensitivity", passes=3)
 PASSAGE = corpora.Passage(
     index=1, document="a.txt", document_sha256=SHA, start=256, stop=300, split="test", licence=None, text="½ — text\n"
@@ -110,11 +118,11 @@ WRITE = language.GenerationRequest(
 TEXT_ROW = language.TextRow(arm="steered", seed=3, text=" bé\n", tokens=2, end="stop")
 WRITTEN = language.Generation(model="m_1", prompt_tokens=4, rows=[TEXT_ROW], seconds=1 / 3)
 WRITING = language.GenerationState(id="g_0123456789abcdef", version=2, ended=False, rows=[TEXT_ROW])
-ENCODER = explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
-REQUEST = explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"], pooling={"blocks.1": "mean"})
-SNAPSHOT = explanation.Snapshot(
+ENCODER = snapshots.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note="")
+REQUEST = snapshots.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"], pooling={"blocks.1": "mean"})
+SNAPSHOT = snapshots.Snapshot(
     id="s_1", name="first", model=MODEL_REF, dataset=DATASET_REF, encoder=ENCODER, request=REQUEST, layers=[],
-    index=explanation.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={"64": 1.0}),
+    index=snapshots.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={"64": 1.0}),
     lineage="l", created_at=NOW,
 )  # fmt: skip
 LABEL_SET = labels.LabelSet(
@@ -122,8 +130,8 @@ LABEL_SET = labels.LabelSet(
     vocabulary=labels.VocabularyFigures(source="list", n=2, merged=0, sha256=SHA), encoder="e", simulator="e",
     request=labels.LabelRequest(snapshot="s_1"), lineage="l", created_at=NOW,
 )  # fmt: skip
-REF = explanation.ComponentRef(model="m_1", layer="blocks.1", index=3, sign=-1)
-EXAMPLE = explanation.Example(sample=1, label=None, activation=0.1 + 0.2)
+REF = snapshots.ComponentRef(model="m_1", layer="blocks.1", index=3, sign=-1)
+EXAMPLE = snapshots.Example(sample=1, label=None, activation=0.1 + 0.2)
 HIT = explanation.SearchHit(
     component=REF, score=1 / 3, z=None, z_random=2.5, clarity=0.5, prototype=0, n_valid=30, examples=[EXAMPLE]
 )
@@ -284,6 +292,21 @@ JUDGED = attribution_evaluation.EvaluationFigure(
     value={"mean": 0.9, "low": 0.8, "high": 0.95}, n=5, undefined=1, best=True,
 )  # fmt: skip
 EVALUATION = attribution_evaluation.AttributionEvaluation(job="j_00000001", samples=6, right=5, figures=[JUDGED])
+SPREAD = {"mean": 0.1 + 0.2, "low": 0.0, "high": 1 / 3}
+STEERING_EVALUATION = steering_evaluation.SteeringEvaluation(
+    job="j_00000001",
+    settings=[steering_evaluation.SteeringSetting(
+        arm="write", strength=0.2, n=20, rate=SPREAD, gain=SPREAD, clearly=0.25, fluency=SPREAD, fluency_share=0.8,
+        relevance=1.5, total=1.0, perplexity=None, distinct=1.0, repeated=0.0, front=True,
+    )],
+    arms=[steering_evaluation.SteeringArm(
+        arm="write", layer="model.layers.1", window=None, held_out=None,
+        no_window=steering_evaluation.NoWindow(reason="no_gain", detail="d"),
+    )],
+)  # fmt: skip
+STEERING_EVALUATION_REQUEST = steering_evaluation.SteeringEvaluationRequest(
+    model="m_1", concepts=[{"name": "sea", "texts": ["a wave"] * 30}], others=["an oven"] * 30, layer="model.layers.1"
+)
 STEP = training.PruningStep(amount=0.0, channels=8, parameters=99, macs=1024, accuracy=0.5)
 SAE_REQUEST = sae.SaeRequest(snapshot="s_1", layer="blocks.1", learning_rate=1e-3)
 SAE = sae.Sae(

@@ -1,5 +1,6 @@
 """The controlled demo: the search finds the components that detect the planted artefact, and the truth agrees."""
 
+import io
 import json
 from xml.etree import ElementTree
 
@@ -8,8 +9,10 @@ import pytest
 from PIL import Image
 
 from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
+from contracts.comparison import ComparisonQuery, DifferentEncoders
 from contracts.corrections import CorrectionRequest, NothingCorrected
 from contracts.data import DatasetRegistration, ScenesSource
+from contracts.errors import UnknownPooling
 from orchestration.cli import clever_hans
 from orchestration.cli.desk import local_desk
 from orchestration.cli.progress import follow
@@ -47,6 +50,45 @@ def test_text_and_pictures_both_find_the_detectors_of_the_tag(built):
         assert len(ranking.hits) > 80 and len(ranking.truth) == 96
         assert sum(ranking.truth[hit.component.index] >= clever_hans.DETECTOR for hit in ranking.hits[:5]) == 5
         assert ranking.agreement > 0.95
+
+
+def cropped(built, crop: str, layer: str):
+    desk, snapshot, _ = built
+    request = desk.explanation.snapshot(desk.caller, snapshot).request
+    asked = request.model_copy(update={"name": f"{crop} {layer}", "layers": [layer], "crop": crop})
+    job = follow(desk, desk.jobs.build_snapshot(desk.caller, asked), quiet=True)
+    return desk.explanation.snapshot(desk.caller, job.result)
+
+
+def test_crops_show_what_the_detectors_of_the_tag_react_to(built):
+    desk, snapshot, _ = built
+    made = cropped(built, "activation-map", "relu4")
+    assert made.layers[0].crop_share < 0.6 and made.layers[0].crop_whole < 0.05
+    truth = clever_hans.truth_of(desk, snapshot, "relu4", clever_hans.ARTEFACT)
+    index = max(truth, key=lambda one: truth[one])
+    examples = desk.explanation.component(desk.caller, made.id, "relu4", index).examples
+    inside = []
+    for one in examples:
+        if desk.data.sample(desk.caller, f"{clever_hans.NAME}-test", one.sample).factors["artefact"] == "tag":
+            body = desk.data.mask(desk.caller, f"{clever_hans.NAME}-test", one.sample, "artefact").body
+            tag = np.asarray(Image.open(io.BytesIO(body))) > 0
+            inside.append(tag[one.crop.top : one.crop.bottom, one.crop.left : one.crop.right].sum() / tag.sum())
+    assert len(inside) > 15 and np.mean(inside) > 0.8
+    whole = desk.explanation.component(desk.caller, snapshot, "relu4", index)
+    assert [one.sample for one in whole.examples] == [one.sample for one in examples]
+    assert whole.examples[0].crop is None
+    with pytest.raises(DifferentEncoders, match="crops by"):
+        desk.comparison.compare(desk.caller, made.id, ComparisonQuery(other=snapshot))
+
+
+def test_receptive_fields_are_around_the_maximum_and_need_one(built):
+    desk, _, _ = built
+    made = cropped(built, "receptive-field", "relu2")
+    examples = desk.explanation.component(desk.caller, made.id, "relu2", 3).examples
+    sides = {(one.crop.right - one.crop.left, one.crop.bottom - one.crop.top) for one in examples if one.crop}
+    assert len(sides) == 1 and 16 <= next(iter(sides))[0] < 64 and next(iter(sides))[0] == next(iter(sides))[1]
+    with pytest.raises(UnknownPooling, match="needs the place of a maximum: head"):
+        cropped(built, "receptive-field", "head")
 
 
 def test_it_prints_the_table_and_saves_examples_that_show_the_tag(built, capsys):
@@ -126,6 +168,12 @@ def test_decisions_are_added_and_stay(audited):
     desk, found, _ = audited
     desk.audit.sign_off(desk.caller, found.id, SignOffRequest(verdict="rejected", note="<b>tag</b>"))
     desk.audit.sign_off(desk.caller, found.id, SignOffRequest(verdict="accepted"))
+    logged = [
+        entry
+        for entry in desk.governance.audit_log(desk.caller, action="audit.signed").items
+        if entry.subject == found.id
+    ]
+    assert [entry.facts["verdict"] for entry in logged] == ["accepted", "rejected"]
     signed = desk.audit.audit(desk.caller, found.id).sign_offs
     assert [(one.number, one.verdict, one.user) for one in signed] == [
         (1, "rejected", desk.caller.user), (2, "accepted", desk.caller.user)
@@ -213,3 +261,32 @@ def test_what_is_flagged_can_be_suppressed_and_becomes_a_model_of_its_own(audite
     assert mended.config["suppress"] == [{"layer": "relu4", "axis": 1, "units": sorted(done.units)}]
     with pytest.raises(NothingCorrected):
         desk.jobs.correct(desk.caller, asked.model_copy(update={"verdicts": ["forbidden"], "name": "other"}))
+
+
+def test_retraining_on_what_the_flagged_components_tell_apart_repairs_more_than_silencing(audited):
+    desk, found, home = audited
+    for name, source in {
+        "judge-never": ScenesSource(n=160, seed=4, split="validation", planting="never"),
+        "judge-always": ScenesSource(n=160, seed=4, split="validation", planting="always"),
+        "more-never": ScenesSource(n=400, seed=5, planting="never"),
+        "more-always": ScenesSource(n=400, seed=5, planting="always"),
+    }.items():
+        follow(desk, desk.jobs.register_dataset(desk.caller, DatasetRegistration(name=name, source=source)), quiet=True)
+    words = ("audit", "repair", found.id, "--name", "retrained", "--clean", "judge-never", "--artefact", "judge-always")
+    more = ("--retrain", "more-never", "--retrain", "more-always", "--steps", "120", "--layer", "relu4")
+    done = json.loads(Installation(home).run(*words, *more, "--json").stdout)
+    assert done["method"] == "retrain" and done["units"] == done["considered"]
+    after, before, silenced = (done[row]["artefact"]["value"] for row in ("after", "before", "suppressed"))
+    assert after > before + 0.3 and after > silenced
+    assert done["after"]["clean"]["value"] > done["before"]["clean"]["value"] - 0.05
+    assert done["after"]["separation"]["value"] > 0.95 > done["before"]["separation"]["value"] + 0.1
+    assert sum(one["without"] + one["present"] for one in done["groups"]) == 800
+    told = sum(one["present"] for one in done["groups"]) / 800
+    assert 0.35 < told < 0.65  # half of the pictures have the tag
+    retrained, parent = (desk.model.model(desk.caller, name).ref for name in ("retrained", clever_hans.NAME))
+    assert retrained.id == done["model"] and retrained.weights_sha256 != parent.weights_sha256
+    assert retrained.config == parent.config
+    leaked = Installation(home).run(*words, "--retrain", "judge-always", check=False)
+    assert leaked.returncode == 1 and "among those that judge" in leaked.stderr
+    alike = Installation(home).run(*words, "--retrain", f"{clever_hans.NAME}-train", "--steps", "1", check=False)
+    assert alike.returncode == 1 and "within a clean loss" in alike.stderr

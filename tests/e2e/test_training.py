@@ -94,6 +94,11 @@ def test_a_trained_model_is_cut_within_the_loss_and_stays_a_model_like_others(pr
     small = prepared.json("model", "show", "cut")
     assert small["parameters"] == chosen["parameters"] and small["ref"]["config"]["widths"]
     assert small["ref"]["model_sha256"] != tuned["model_sha256"]
+    cost = prepared.json("model", "cost", "cut", "--against", "tuned")
+    assert cost["model"]["parameters"] == chosen["parameters"] and cost["model"]["macs"] == chosen["macs"]
+    assert cost["model"]["weights_bytes"] < cost["against"]["weights_bytes"]
+    assert cost["speed_up"] == cost["against"]["latency_ms"] / cost["model"]["latency_ms"] > 0
+    assert "x as fast" in prepared.run("model", "cost", "cut", "--against", "tuned").stdout
     further = prepared.json(*PRUNE, "cut more", "--model", "cut", "--amount", "0.4", "--epochs", "1", "--lr", "0.05")
     assert further["pruning"]["before"]["accuracy"] == chosen["accuracy"], "the rebuilt model is the cut one"
     assert prepared.json("model", "show", "cut more")["parameters"] < small["parameters"]
@@ -112,6 +117,28 @@ def test_a_cut_that_cannot_be_had_is_refused_by_name(prepared):
     assert done.returncode == 1 and "no module layer9" in done.stderr
 
 
+SPIKING = ("train", "run", "spikes", "--model", "blank", "--dataset", "colours", "--reward", "rate_coded", "--lr", "3")
+
+
+def test_a_spiking_net_drawn_from_a_seed_is_trained_without_gradients(prepared):
+    config = '{"side": 16, "hidden": [30], "steps": 8}'
+    drawn = ("model", "add", "blank", "--architecture", "spiking:mlp", "--initial-seed", "1", "--config")
+    blank = prepared.json(*drawn, config)
+    assert blank["ref"]["config"]["steps"] == 8
+    told = prepared.json(*SPIKING, "--batch", "16")
+    assert told["model"]["config"] == {"side": 16, "hidden": [30], "steps": 8, "num_classes": 2}
+    assert told["curve"]["epochs"][-1]["validation_accuracy"] > 0.9
+    assert 0 <= told["curve"]["epochs"][-1]["near_zero"] < 0.5
+    words = ("prune", "run", "fewer spikes", "--model", "spikes", "--dataset", "colours", "--amount", "0.4")
+    fewer = prepared.json(*words)["pruning"]
+    assert fewer["chosen"]["parameters"] < fewer["before"]["parameters"]
+    assert prepared.json("model", "show", "fewer spikes")["parameters"] == fewer["chosen"]["parameters"]
+    done = prepared.run(*SPIKING[:2], "no", *SPIKING[3:], "--model", "tiny", check=False)
+    assert done.returncode == 1 and "rate_coded counts spikes, and tiny has none" in done.stderr
+    done = prepared.run(*drawn, "[1]", check=False)
+    assert done.returncode == 1 and "--config is no JSON object" in done.stderr
+
+
 def test_a_dataset_without_labels_is_refused_before_any_work(prepared, tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     prepared.run("dataset", "add", str(tmp_path), "--name", "plain")
@@ -119,3 +146,6 @@ def test_a_dataset_without_labels_is_refused_before_any_work(prepared, tmp_path)
     assert done.returncode == 1 and "LabelsMissingError (dataset): plain has 0 labels" in done.stderr
     done = prepared.run("train", "run", "tiny", "--model", "tiny", "--dataset", "colours", check=False)
     assert done.returncode == 1 and "needs a name of its own" in done.stderr
+    words = ("train", "run", "no", "--model", "tiny", "--dataset", "colours", "--method", "gradient")
+    done = prepared.run(*words, "--reward", "correct", check=False)
+    assert done.returncode == 1 and "the reward correct is for method lfp" in done.stderr

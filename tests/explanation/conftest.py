@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.explanation.planted import Bench
+from tests.language_world import language_world
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,9 @@ def own(built, tmp_path) -> Bench:
     bench = Bench(root)
     bench.roles, bench.snapshot = dict(built.roles), built.snapshot
     return bench
+
+
+@pytest.fixture(scope="session")
+def tiny_languages(tmp_path_factory):
+    """Two tiny language models, captured, with an atlas of the first that is carried over to the second."""
+    return language_world(tmp_path_factory.mktemp("languages"))

@@ -14,8 +14,8 @@ from PIL import Image
 from contracts.base import Caller, Right
 from contracts.data import DatasetRef, Sample
 from contracts.errors import NoTextSide
-from contracts.explanation import Encoder, SnapshotRequest
 from contracts.model import Layer, ModelRef, Preprocessing
+from contracts.snapshots import Encoder, SnapshotRequest
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.service import Explanation
 from services.explanation.stages import stages

@@ -16,9 +16,9 @@ from contracts.explanation import (
     SampleTerm,
     SearchHits,
     SearchQuery,
-    Snapshot,
     TextTerm,
 )
+from contracts.snapshots import Snapshot
 from services.kit.cursors import encode_cursor
 from tests.explanation.planted import CALLER, CONCEPTS, MAPS, TOKENS, PlantedEncoder, picture, png
 

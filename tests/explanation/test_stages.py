@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from contracts.explanation import Encoder
 from contracts.model import Layer
+from contracts.snapshots import Encoder
 from services.explanation.errors import TooFewSamples
 from services.kit.arrays import load_arrays, save_arrays
 from services.kit.keys import sha256_of_file

@@ -27,14 +27,14 @@ from services.kit.arrays import load_arrays
 from services.kit.artifacts import find_artifacts
 from services.kit.corpora import Corpus, Document
 from services.model.sae.stored import load_sae
-from tests.language_world import LAYER, SUBJECT_LAYER, WORDS, language_world
+from tests.language_world import LAYER, SUBJECT_LAYER, WORDS
 
 TEXT = "the planet is near the moon. they put the bread under the oven."
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return language_world(tmp_path_factory.mktemp("language"))
+def world(tiny_languages):
+    return tiny_languages
 
 
 @pytest.fixture(scope="module")

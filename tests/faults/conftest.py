@@ -8,6 +8,8 @@ from sqlalchemy import select
 from contracts.jobs import State
 from orchestration.jobs.rows import JobRow, PartRow, StageRow
 from services.kit.artifacts import ArtifactRow
+from services.kit.settings import Settings
+from tests.faults.everything import run_all, settings_in
 from tests.jobs.tiny import Wiring
 
 
@@ -42,3 +44,12 @@ def balanced(request, capsys):
         told = ", ".join(f"{count} {what}" for what, count in counts.items())
         sys.stderr.write(f"\n{request.node.name}: {told}\n")
     assert (counts["lost"], counts["surplus"]) == (0, 0)
+
+
+@pytest.fixture(scope="session")
+def quiet(tmp_path_factory) -> Settings:
+    """An installation in whose workspace one job of every kind has run."""
+    folder = tmp_path_factory.mktemp("everything")
+    settings = settings_in(folder / "quiet")
+    run_all(settings, folder, kills=False)
+    return settings

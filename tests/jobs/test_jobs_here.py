@@ -2,17 +2,20 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 
 import pytest
 from sqlalchemy import select, update
 
 from contracts.errors import IdempotencyConflict, JobNotRetryable, UnknownJob
+from contracts.governance import QuotaExceeded
 from contracts.jobs import State
+from orchestration.governance.service import Governance
 from orchestration.jobs.bell import SilentBell
 from orchestration.jobs.moves import MOVES, Claim, try_move
 from orchestration.jobs.reaper import Reaper
-from orchestration.jobs.repository import claim_part, next_queued
+from orchestration.jobs.repository import bytes_of, claim_part, next_queued
 from orchestration.jobs.rows import PartRow
 from services.kit.artifacts import forget_artifacts
 from services.kit.logging import configure_logging, correlated
@@ -65,6 +68,69 @@ def test_the_same_key_and_body_is_the_same_job_and_another_body_is_refused(quiet
     with pytest.raises(IdempotencyConflict):
         quiet.submit(ME, plan, idempotency_key="k", body_hash="b")
     assert quiet.submit(OTHER, plan, idempotency_key="k", body_hash="b").id != job.id
+
+
+def test_who_submits_cancels_and_retries_stands_in_the_audit_log(wiring, quiet, settings, tmp_path):
+    log = Governance(wiring.database, settings)
+    job = quiet.submit(ME, hash_plan(tmp_path / "log"), idempotency_key="k", body_hash="a")
+    quiet.submit(ME, hash_plan(tmp_path / "log"), idempotency_key="k", body_hash="a")  # the same job, so no act
+    quiet.cancel(ME, job.id)
+    quiet.cancel(ME, job.id)  # it has ended: nothing is done
+    quiet.retry(ME, job.id)
+    entries = log.audit_log(ME).items[::-1]
+    assert [entry.action for entry in entries] == ["job.submitted", "job.cancelled", "job.retried"]
+    assert {entry.subject for entry in entries} == {job.id} and {entry.actor for entry in entries} == {ME.user}
+    assert entries[0].facts["kind"] == job.kind
+    with pytest.raises(JobNotRetryable):
+        quiet.retry(ME, job.id)
+    assert log.audit_log(OTHER).items == []
+    assert log.verify_audit_log(ME).intact and log.verify_audit_log(ME).entries == 3
+
+
+def test_a_workspace_begins_no_more_jobs_than_it_may(wiring, quiet, settings, tmp_path):
+    quiet.settings = settings.model_copy(update={"quota_jobs": 2})
+    held = [
+        quiet.submit(ME, hash_plan(tmp_path / "log", parts=n), idempotency_key=str(n), body_hash="a") for n in (1, 2)
+    ]
+    with pytest.raises(QuotaExceeded, match="2 unfinished jobs of 2 that this workspace may have") as refused:
+        quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash="c")
+    assert refused.value.facts == {"used": 2, "limit": 2}
+    assert [job.id for job in quiet.jobs(ME).items] == [job.id for job in held[::-1]], "nothing was written"
+    again = quiet.submit(ME, hash_plan(tmp_path / "log", parts=1), idempotency_key="1", body_hash="a")
+    assert again.id == held[0].id, "a repeat is no new job"
+    assert quiet.submit(OTHER, hash_plan(tmp_path / "log"), body_hash="d")
+    quiet.cancel(ME, held[0].id)
+    assert quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash="e")
+    with pytest.raises(QuotaExceeded):
+        quiet.retry(ME, held[0].id)
+    assert quiet.job(ME, held[0].id).state == State.CANCELLED
+
+
+def test_two_that_come_at_once_do_not_both_take_the_last_place(wiring, quiet, settings, tmp_path):
+    quiet.settings = settings.model_copy(update={"quota_jobs": 1})
+
+    def submit(number: int) -> bool:
+        try:
+            quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash=str(number))
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(submit, range(6))) == 1
+
+
+def test_a_workspace_that_is_full_begins_no_job(wiring, quiet, settings, tmp_path):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    with wiring.database.reading() as db:
+        size = bytes_of(db, ME.workspace)
+        assert size > 0 and bytes_of(db, OTHER.workspace) == 0
+    quiet.settings = settings.model_copy(update={"quota_bytes": size + 1})
+    assert quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="b").state == State.DONE
+    quiet.settings = settings.model_copy(update={"quota_bytes": size})
+    with pytest.raises(QuotaExceeded, match=f"{size:,} bytes of results of {size:,} that"):
+        quiet.submit(ME, hash_plan(tmp_path / "log", parts=3), body_hash="c")
 
 
 def test_another_workspace_does_not_see_a_job(quiet, tmp_path):

@@ -12,10 +12,11 @@ from services.kit.settings import Settings
 from services.kit.stages import StageRegistry, Work
 from services.model.adapters.registry import build
 from services.model.capture.hooks import captured, evaluating
+from services.model.errors import BadConfig
 from services.model.planning import plan_registration
 from services.model.service import Models
 from services.model.stages import stages
-from services.model.weights import require_fitting
+from services.model.weights import draw_weights, require_fitting
 
 
 @pytest.fixture
@@ -65,6 +66,43 @@ def test_the_packaged_efficientnet_recognises_a_known_photograph(models):
 def test_weights_are_never_random(models):
     with pytest.raises(WrongWeights, match="no package brings"):
         register(models, name="r", architecture="timm:resnet18")
+
+
+def test_a_seed_draws_weights_to_train(models):
+    told = {"architecture": "spiking:cnn", "config": {"side": 16, "num_classes": 4}}
+    one, other = (register(models, name=f"seed {seed}", initial_seed=seed, **told) for seed in (3, 4))
+    assert one.ref.weights_sha256 != other.ref.weights_sha256
+    rates = [layer for layer in one.layers if layer.name.startswith("rates.")]
+    assert [layer.width for layer in rates] == [16, 32, 4] and not any(layer.signed for layer in rates)
+    before = torch.get_rng_state()
+    drawn = draw_weights(told["architecture"], told["config"], 3)[1]
+    assert torch.equal(torch.get_rng_state(), before)
+    with models.loaded(one.ref) as built:
+        assert all(torch.equal(part, drawn[name]) for name, part in built.model.state_dict().items())
+
+
+def test_weights_are_read_or_drawn(models):
+    with pytest.raises(WrongWeights, match="not both"):
+        register(models, name="r", architecture="spiking:mlp", initial_seed=0, weights="w.safetensors")
+
+
+REFUSED = [
+    ({"encoding": "loud"}, "constant, rate"),
+    ({"steps": 0}, "between 1 and"),
+    ({"steps": 2.5}, "integer"),
+    ({"reset": "no"}, "zero"),
+    ({"beta": 1.5}, "beta is 1.5"),
+    ({"beta": "much"}, "cannot be built"),
+    ({"threshold": 0}, "above 0"),
+    ({"side": 3}, "halved 2 times"),
+    ({"width": 3}, "width"),
+]
+
+
+@pytest.mark.parametrize(("config", "reason"), REFUSED)
+def test_a_spiking_net_that_cannot_be_built_is_refused(config, reason):
+    with pytest.raises(BadConfig, match=reason):
+        build("spiking:cnn", config)
 
 
 def test_an_unknown_name_comes_with_the_closest(models):

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.data import Dataset, DatasetRef
-from contracts.errors import UnknownLayer
-from contracts.explanation import Encoder, SnapshotRequest
+from contracts.errors import UnknownLayer, UnknownPooling
 from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
+from contracts.snapshots import Encoder, SnapshotRequest
 from orchestration.pipelines.snapshot import SPAN, SnapshotPlanner, layers_worth_explaining, shards_of
 from services.kit.stages import StageFunction, StageRegistry
 
@@ -42,8 +42,9 @@ ENCODER = Encoder(name="e", fingerprint="e" * 64, width=5, text=True, null="temp
 
 def plan(request=None, *, model_=None, dataset_=None, encoder=ENCODER, versions=None, numerics=None):
     asked = {"model": "net", "dataset": "pets", "layers": ["early", "late"], "shard": 8, **(request or {})}
+    names = (*STAGES, "crop-boxes", "crop-embeddings")
     registry = StageRegistry(
-        tuple(StageFunction(name, (versions or {}).get(name, 1), lambda work: None) for name in STAGES)
+        tuple(StageFunction(name, (versions or {}).get(name, 1), lambda work: None) for name in names)
     )
     return SnapshotPlanner(
         SnapshotRequest(**asked), model=model_ or model(), dataset=dataset_ or dataset(), encoder=encoder,
@@ -140,3 +141,17 @@ def test_layers_are_chosen_from_early_to_late_when_none_is_named():
     layers = [layer(f"l{place}") for place in range(9)]
     assert layers_worth_explaining(layers, 3) == ["l0", "l4", "l8"]
     assert layers_worth_explaining(layers[:2], 3) == ["l0", "l1"]
+
+
+def test_crops_have_stages_of_their_own_and_whole_pictures_stay_what_they_were():
+    whole, cropped = plan(), plan({"crop": "activation-map"})
+    assert keys(whole).keys() == keys(plan({"crop_threshold": 0.3})).keys()
+    assert keys(whole) == keys(plan({"crop_threshold": 0.3}))  # says nothing about whole pictures
+    names = [stage.stage for stage in cropped.stages]
+    assert names.index("examples") < names.index("crop-boxes") < names.index("crop-embeddings") < names.index("nulls")
+    assert changed(whole, cropped) == {"nulls", "vectors", "index", "publish"}
+    vectors = next(stage for stage in cropped.stages if stage.stage == "vectors")
+    assert not any(role.startswith("embeddings/") for part in vectors.parts for role in part.inputs)
+    assert keys(cropped)["crop-boxes"] != keys(plan({"crop": "receptive-field"}))["crop-boxes"]
+    with pytest.raises(UnknownPooling, match="early"):
+        plan({"crop": "receptive-field", "pooling": {"early": "mean"}})

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from contracts import explanation, model
+from contracts import explanation, model, snapshots
 from contracts.base import Binary, Caller, WorkspaceId
 from contracts.data import DatasetRef
 from contracts.errors import UnknownComponent, UnknownSnapshot
@@ -31,12 +31,12 @@ MODEL = model.ModelRef(
 
 
 def snapshot_called(name: str) -> explanation.Snapshot:
-    return explanation.Snapshot(
+    return snapshots.Snapshot(
         id=f"s_{name}", name=name, model=MODEL, lineage=f"lineage-of-{name}", created_at=START, layers=[],
         dataset=DatasetRef(id="d_1", name="photos", content_sha256=SHA, order_sha256=SHA, n=3),
-        encoder=explanation.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note=""),
-        request=explanation.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"]),
-        index=explanation.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={}),
+        encoder=snapshots.Encoder(name="e", fingerprint=SHA, width=4, text=True, null="template", note=""),
+        request=snapshots.SnapshotRequest(model="m_1", dataset="d_1", layers=["blocks.1"]),
+        index=snapshots.IndexFigures(generation="g", kind="flat", n=8, width=4, recall_at_20={}),
     )  # fmt: skip
 
 
@@ -53,11 +53,11 @@ class PlantedExplanation:
         if layer != "blocks.1" or index >= 8:
             raise UnknownComponent("no such component", field="index")
         component = explanation.Component(
-            ref=explanation.ComponentRef(model="m_1", layer=layer, index=index, sign=sign), state="ok", n_valid=3,
+            ref=snapshots.ComponentRef(model="m_1", layer=layer, index=index, sign=sign), state="ok", n_valid=3,
             n_groups=None, clarity=0.5, clarity_z=None, polysemanticity=None, polysemanticity_z=None, redundancy=None,
             maximum=1.0, mean=0.1, minimum=0.0,
         )  # fmt: skip
-        examples = [explanation.Example(sample=sample, label=None, activation=1.0) for sample in range(2)]
+        examples = [snapshots.Example(sample=sample, label=None, activation=1.0) for sample in range(2)]
         return explanation.ComponentDetail(
             snapshot=snapshot, lineage=f"lineage-of-{index}", component=component, examples=examples, lowest=[],
             histogram=explanation.Histogram(edges=[0.0, 1.0], counts=[3]), prototypes=[], nearest=[],

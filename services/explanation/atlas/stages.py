@@ -13,6 +13,7 @@ from services.explanation.atlas.building import building_stages
 from services.explanation.atlas.labeller import Labeller
 from services.explanation.atlas.repository import publish_capture as write_capture
 from services.explanation.atlas.repository import publish_sae as write_sae
+from services.explanation.atlas.steering_judging import judging_stages
 from services.explanation.atlas.text_alignment import text_alignment_stages
 from services.explanation.atlas.text_labels import text_label_stages
 from services.explanation.encoders.registry import EncoderCache
@@ -31,6 +32,7 @@ def atlas_stages(
         *building_stages(),
         *text_label_stages(encoders, labeller),
         *text_alignment_stages(),
+        *judging_stages(encoders),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,10 +12,9 @@ from contracts.audit import Audit, AuditFinding, UnknownReadout
 from contracts.base import Caller
 from contracts.corrections import (
     Correction,
-    CorrectionFigures,
     CorrectionRequest,
-    CorrectionStep,
     NothingCorrected,
+    Retraining,
 )
 from contracts.data import DataService
 from contracts.errors import Conflict, LabelsMissingError, UnknownLayer
@@ -26,7 +25,10 @@ from services.kit.keys import artifact_key
 from services.kit.stages import JobPlan, PartPlan, StageFunction, StagePlan, StageRegistry, Work
 
 Params = dict[str, JsonValue]
+Key = Callable[[str, Mapping[str, str], Params, str], str]
 ROWS = ("before", "after", "random", "magnitude")
+ARMS = ("flagged", "random", "magnitude")  # which components tell where the artefact is; the first one's model is kept
+SEGMENT = 100  # steps between checkpoints
 
 
 def plan_correction(
@@ -46,48 +48,95 @@ def plan_correction(
     if request.name == model.ref.name:
         raise Conflict("the corrected model needs a name of its own", field="name", model=model.ref.id)
     readout, layer = place_of(audit, request, model)
+    label = audit.policy.classes[readout].label or readout
+    if label not in (model.classes or []):
+        raise LabelsMissingError(f"{label} is no class of {model.ref.name}", field="readout")
     units = flagged_units(audit, readout, layer, request.verdicts)[: request.most]
     if not units:
         raise NothingCorrected(f"no component of {layer} is flagged for {readout}", field="layer")
-    sources = {name: data.dataset(caller, getattr(request, name)) for name in ("clean", "artefact")}
-    for name, dataset in sources.items():
-        if not set(dataset.labels) & set(model.classes or []):
-            raise LabelsMissingError(f"no label of {dataset.ref.name} is a class of {model.ref.name}", field=name)
-    inputs = {name: dataset.lineage for name, dataset in sources.items()}
-    params: Params = {
+    inputs = {name: _labelled(data, caller, getattr(request, name), model, name) for name in ("clean", "artefact")}
+    told: Params = {
         "layer": next(one for one in model.layers if one.name == layer).model_dump(mode="json"),
         "order": list[JsonValue](units), "classes": list[JsonValue](model.classes or []),
-        "label": audit.policy.classes[readout].label or readout, "loss": request.loss, "pictures": request.pictures,
+        "label": label, "loss": request.loss, "pictures": request.pictures,
         "seed": request.seed,
     }  # fmt: skip
+    if request.retrain is not None:
+        told["required"] = False  # silencing is then measured beside retraining, and need not help
 
-    def key(stage: str, parents: Sequence[str], told: Params, output: str) -> str:
+    def key(stage: str, parents: Mapping[str, str], params: Params, output: str) -> str:
         return artifact_key(
-            stage, version=registry.version(stage), inputs=[model.ref.model_sha256, *parents], params=told,
+            stage, version=registry.version(stage), inputs=[model.ref.model_sha256, *parents.values()], params=params,
             seed=request.seed, numerics=numerics, output=output,
         )  # fmt: skip
 
-    measured = {"measured": key("correction", list(inputs.values()), params, "measured")}
-    spec: Params = {**params, "model": model.ref.model_dump(mode="json"), "name": request.name}
-    made = {
-        output: key("register-corrected", list(measured.values()), {"name": request.name}, output)
-        for output in ("model", "weights")
-    }
-    last = {**measured, "model": made["model"]}
+    measured = {"measured": key("correction", inputs, told, "measured")}
+    spec: Params = {**told, "model": model.ref.model_dump(mode="json"), "name": request.name}
+    stages = [StagePlan("correction", (PartPlan(spec, inputs, measured),), title="suppress and measure")]
+    held = dict(measured)
+    if request.retrain is not None:
+        datasets = [_labelled(data, caller, one, model, "retrain.datasets") for one in request.retrain.datasets]
+        more, retrained = retraining_stages(request.retrain, told, spec, inputs, datasets, key)
+        stages, held = [*stages, *more], {**measured, **retrained}
+    made = {output: key("register-corrected", held, {"name": request.name}, output) for output in ("model", "weights")}
+    last = {name: held[name] for name in ("measured", "judged") if name in held} | {"model": made["model"]}
     final: Params = {
         "audit": audit.id, "parent": model.ref.id, "name": request.name, "layer": layer, "readout": readout,
     }  # fmt: skip
-    whole = {"correction": key("publish-correction", list(last.values()), final, "correction")}
-    return JobPlan(
-        kind="correction",
-        title=f"{request.name}: {model.ref.name} without what {audit.id} flags in {layer}",
-        stages=(
-            StagePlan("correction", (PartPlan(spec, inputs, measured),), title="suppress and measure"),
-            StagePlan("register-corrected", (PartPlan(spec, measured, made),), title="register the model"),
-            StagePlan("publish-correction", (PartPlan(final, last, whole),), title="publish"),
-        ),
-        result=f"x_{whole['correction'][:16]}",
-    )  # fmt: skip
+    whole = {"correction": key("publish-correction", last, final, "correction")}
+    stages += [
+        StagePlan("register-corrected", (PartPlan(spec, held, made),), title="register the model"),
+        StagePlan("publish-correction", (PartPlan(final, last, whole),), title="publish"),
+    ]
+    title = f"{request.name}: {model.ref.name} without what {audit.id} flags in {layer}"
+    return JobPlan("correction", title, tuple(stages), f"x_{whole['correction'][:16]}")
+
+
+def _labelled(data: DataService, caller: Caller, name: str, model: Model, field: str) -> str:
+    """Lineage of a dataset with at least one label that is a class of the model."""
+    dataset = data.dataset(caller, name)
+    if not set(dataset.labels) & set(model.classes or []):
+        raise LabelsMissingError(f"no label of {dataset.ref.name} is a class of {model.ref.name}", field=field)
+    return dataset.lineage
+
+
+def retraining_stages(
+    asked: Retraining, told: Params, spec: Params, judges: Mapping[str, str], datasets: Sequence[str], key: Key
+) -> tuple[list[StagePlan], dict[str, str]]:
+    """Stages that retrain, and what they leave for the registration: the flagged arm's last checkpoint and the verdict.
+
+    Every arm goes in segments, each with a checkpoint, so that a kill costs one of them.
+
+    Parameters
+    ----------
+    judges : role -> lineage of the datasets that judge.
+    datasets : lineages of the datasets that are trained on.
+    """
+    numbers = asked.model_dump(mode="json", exclude={"datasets"})
+    params: Params = {
+        "retraining": numbers,
+        **{name: told[name] for name in ("layer", "order", "classes", "pictures", "seed")},
+    }
+    given = {f"train{place}": lineage for place, lineage in enumerate(datasets)}
+    seen = {**given, **judges}
+    found = {"presence": key("artefact-presence", seen, params, "presence")}
+    spec = {**spec, **params, "label": told["label"]}
+    stages = [StagePlan("artefact-presence", (PartPlan(spec, seen, found),), title="which pictures have the artefact")]
+    checkpoints: dict[str, str] = {}
+    for until in [*range(SEGMENT, asked.steps, SEGMENT), asked.steps]:
+        parts = []
+        for arm in ARMS:
+            before = {"checkpoint": checkpoints[arm]} if checkpoints else {}
+            held, units = {**given, **found, **before}, min(SEGMENT, (until - 1) % SEGMENT + 1)
+            of: Params = {**params, "arm": arm, "until": until}
+            made = {"checkpoint": key("retrain", held, of, "checkpoint")}
+            parts.append(PartPlan({**spec, "arm": arm, "until": until}, held, made, units=units))
+        checkpoints = {arm: part.outputs["checkpoint"] for arm, part in zip(ARMS, parts, strict=True)}
+        stages.append(StagePlan("retrain", tuple(parts), unit="steps", title=f"retrain up to step {until}"))
+    compared = {**given, **judges, **found, **checkpoints}
+    judged = {"judged": key("judge-retrained", compared, {**params, "loss": told["loss"]}, "judged")}
+    stages.append(StagePlan("judge-retrained", (PartPlan(spec, compared, judged),), title="judge what was retrained"))
+    return stages, {"checkpoint": checkpoints["flagged"], **judged}
 
 
 def place_of(audit: Audit, request: CorrectionRequest, model: Model) -> tuple[str, str]:
@@ -134,13 +183,12 @@ def publish_correction_part(work: Work) -> None:
     """Write the record of a correction, and its row in the transaction that publishes this part."""
     spec, measured, model = cast(dict[str, Any], work.spec), work.record("measured"), work.record("model")
     key = work.keys["correction"]
-    corrected = Correction(
-        id=f"x_{key[:16]}", **spec, model=cast(dict[str, Any], model["ref"])["id"],
-        units=cast(list[int], measured["units"]), considered=cast(list[int], measured["considered"]),
-        curve=[CorrectionStep.model_validate(step) for step in cast(list[Any], measured["curve"])],
-        random_best=cast(float, measured["random_best"]), lineage=key, created_at=datetime.now(UTC),
-        **{name: CorrectionFigures.model_validate(measured[name]) for name in ROWS},
-    )  # fmt: skip
+    figures = {name: measured[name] for name in (*ROWS, "units", "considered", "curve", "random_best")}
+    if "judged" in work.inputs:
+        judged = work.record("judged")
+        figures = {**figures, "suppressed": measured["after"], "method": "retrain", **judged}
+    told = {**spec, **figures, "id": f"x_{key[:16]}", "model": cast(dict[str, Any], model["ref"])["id"]}
+    corrected = Correction.model_validate({**told, "lineage": key, "created_at": datetime.now(UTC)})
     work.emit_record("correction", corrected.model_dump(mode="json", exclude={"created_at"}))
     work.when_published(lambda db: publish_correction(db, work.workspace, corrected))
     work.result = corrected.id

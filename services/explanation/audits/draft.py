@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from contracts.audit import AuditPolicy
-from contracts.explanation import Snapshot
 from contracts.model import Model
+from contracts.snapshots import Snapshot
 
 MOST_CLASSES = 20
 HEAD = """\

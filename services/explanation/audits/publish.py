@@ -20,7 +20,7 @@ from contracts.audit import (
     ReadoutLayer,
     VerdictShare,
 )
-from contracts.explanation import Example
+from contracts.snapshots import Example
 from services.explanation.audits.repository import publish_audit
 from services.explanation.audits.verdicts import (
     FLAGGED,

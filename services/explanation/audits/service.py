@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+from pydantic import JsonValue
 
 from contracts.audit import (
     Audit,
@@ -27,6 +28,7 @@ from services.explanation.audits.rows import AuditRow
 from services.explanation.audits.verdicts import FLAGGED, VERDICTS
 from services.kit.arrays import load_arrays
 from services.kit.artifacts import find_artifacts
+from services.kit.db import WriteSession
 from services.kit.named import newest_first
 from services.kit.pictures import Manifest
 
@@ -39,11 +41,19 @@ MOST_POINTS = 5000
 FEWEST_CAPTIONS = 200
 
 
+class Record(Protocol):
+    """Writes an act into the audit log, in the act's own transaction."""
+
+    def __call__(self, db: WriteSession, caller: Caller, action: str, subject: str, **facts: JsonValue) -> None:
+        """Write it down."""
+        ...
+
+
 class Audits:
     """Implements `contracts.audit.AuditService`."""
 
-    def __init__(self, explanation: Explanation, models: ModelService) -> None:
-        self.explanation, self.models = explanation, models
+    def __init__(self, explanation: Explanation, models: ModelService, record: Record) -> None:
+        self.explanation, self.models, self.record = explanation, models, record
         self.database, self.blobs = explanation.database, explanation.blobs
 
     def audits(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[AuditSummary]:
@@ -79,7 +89,9 @@ class Audits:
         """Accept or reject an audit by name; earlier decisions stay."""
         with self.database.writing() as db:
             audit_row(db, caller.workspace, audit)
-            return add_sign_off(db, caller.workspace, audit, caller.user, body)
+            signed = add_sign_off(db, caller.workspace, audit, caller.user, body)
+            self.record(db, caller, "audit.signed", audit, verdict=signed.verdict, number=signed.number)
+            return signed
 
     def corrections(self, caller: Caller, audit: str) -> Page[Correction]:
         """List the models that were made by suppressing what an audit flagged, newest first."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from contracts.errors import EncoderMismatch
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.audits.alignment import Calibrator, align, of_components, significances, strongest
 from services.explanation.audits.publish import publish_audit_part
 from services.explanation.audits.verdicts import discoveries_needed

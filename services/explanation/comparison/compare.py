@@ -18,7 +18,7 @@ from contracts.comparison import (
     LoneComponent,
     SnapshotComparison,
 )
-from contracts.explanation import ComponentRef
+from contracts.snapshots import ComponentRef
 from services.explanation.comparison.centring import Placed, mean_direction, place, unit_without
 from services.explanation.comparison.pairing import mutual_nearest, one_to_one
 from services.explanation.comparison.similarity import (
@@ -40,7 +40,7 @@ STATES = ("known", "alone", "undecided")
 
 
 def require_one_encoder(ours: Opened, theirs: Opened) -> None:
-    """Raise `DifferentEncoders`, naming both, unless two snapshots live in one space."""
+    """Raise `DifferentEncoders`, naming both, unless two snapshots live in one space and embed alike."""
     a, b = ours.snapshot.encoder, theirs.snapshot.encoder
     if a.fingerprint != b.fingerprint:
         raise DifferentEncoders(
@@ -49,6 +49,12 @@ def require_one_encoder(ours: Opened, theirs: Opened) -> None:
             ours={"encoder": a.name, "fingerprint": a.fingerprint},
             theirs={"encoder": b.name, "fingerprint": b.fingerprint},
         )
+    crops = ours.snapshot.request.crop, theirs.snapshot.request.crop
+    if crops[0] != crops[1]:
+        raise DifferentEncoders(
+            f"{ours.snapshot.name} embeds crops by {crops[0]}, {theirs.snapshot.name} by {crops[1]}", field="other",
+            ours={"crop": crops[0]}, theirs={"crop": crops[1]},
+        )  # fmt: skip
 
 
 def same_samples(ours: Opened, theirs: Opened) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.comparison import DriftRow, LayerDrift, NothingToAlign, SnapshotDrift
-from contracts.explanation import Example
+from contracts.snapshots import Example
 from services.explanation.comparison.centring import mean_direction, place, unit_without
 from services.explanation.comparison.compare import require_one_encoder, same_samples
 from services.explanation.comparison.drift import ABSENT, FATES, KEPT, UNDECIDED, Drift, State, drift_of

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from services.explanation.index.library import faiss
+from services.explanation.index.library import exact_nearest
 
 Floats = NDArray[np.float32]
 NEIGHBOURS = 15
@@ -89,10 +89,7 @@ def _fit(vectors: Floats, seed: int) -> NDArray[np.float64]:
 
 
 def _nearest(queries: Floats, rows: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
-    index = faiss().IndexFlatIP(rows.shape[1])
-    index.add(np.ascontiguousarray(rows))
-    found = [index.search(np.ascontiguousarray(queries[s : s + BLOCK]), k) for s in range(0, len(queries), BLOCK)]
-    return np.concatenate([cosine for cosine, _ in found]), np.concatenate([near for _, near in found])
+    return exact_nearest(rows, queries, k, metric="inner", block=BLOCK)
 
 
 def _self_first(cosine: Floats, near: NDArray[np.int64]) -> tuple[NDArray[np.int32], Floats]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from contracts.comparison import ComparedComponent, ComparedSide, SnapshotComparison, SnapshotDrift
-from contracts.explanation import ComponentRef, Example
+from contracts.snapshots import ComponentRef, Example
 from services.explanation.comparison.compare import STATES, Compared
 from services.explanation.comparison.drift import FATES
 from services.explanation.comparison.drifting import FIGURES, Drifted

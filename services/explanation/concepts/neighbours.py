@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.errors import ConstantFeatures, InvalidRequest, TooFewPoints
-from services.explanation.index.library import faiss
+from services.explanation.index.library import exact_nearest
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ def nearest(features: np.ndarray, k: int) -> Neighbours:
     """
     if len(features) <= k:
         raise TooFewPoints(f"{len(features)} points for {k} neighbours", field="neighbours", found=len(features))
-    library = faiss()
-    index = library.IndexFlatL2(features.shape[1])
-    index.add(features)
-    squared, found = index.search(features, k)
+    squared, found = exact_nearest(features, features, k, metric="squared")
     distance = np.sqrt(np.maximum(squared, 0))
     return _self_first(found.astype(np.int32), distance)
 

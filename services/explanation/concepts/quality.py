@@ -13,7 +13,7 @@ from contracts.errors import InvalidRequest, TooFewPoints
 from services.explanation.concepts.discovery.port import Concepts
 from services.explanation.concepts.neighbours import nearest
 from services.explanation.concepts.rand_index import crisp_alignment
-from services.explanation.index.library import faiss
+from services.explanation.index.library import exact_nearest
 
 VALIDITY_POINTS = 2000
 FIDELITY_POINTS = 2000
@@ -191,9 +191,7 @@ def assign(new: np.ndarray, features: np.ndarray, values: np.ndarray, *, neighbo
         raise InvalidRequest(f"new points have shape {new.shape}, width {features.shape[1]} is wanted", field="new")
     if len(features) < neighbours:
         raise TooFewPoints(f"{len(features)} points for {neighbours} neighbours", field="neighbours")
-    index = faiss().IndexFlatL2(features.shape[1])
-    index.add(np.ascontiguousarray(features, np.float32))
-    squared, near = index.search(np.ascontiguousarray(new, np.float32), neighbours)
+    squared, near = exact_nearest(features, new, neighbours, metric="squared")
     weight = 1 / np.maximum(np.sqrt(np.maximum(squared, 0)).astype(np.float64), 1e-6)
     weight /= weight.sum(axis=1, keepdims=True)
     return np.einsum("mj,mjk->mk", weight, values[near].astype(np.float64)).astype(np.float32)

@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 from PIL import Image
 
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.encoders.port import EncoderPort, FloatArray, NullMode
 from services.kit.batching import Batcher
 

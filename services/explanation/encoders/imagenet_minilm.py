@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from contracts.errors import UnknownEncoder
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.encoders.arrays import pixels, unit_rows
 from services.explanation.encoders.files import fingerprint_of
 from services.explanation.encoders.minilm import CONTEXT, WIDTH, MiniLM

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from contracts.errors import UnknownEncoder, WrongWeights
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.encoders.arrays import unit_rows
 from services.explanation.encoders.files import file_hash, fingerprint_of
 from services.explanation.encoders.port import FloatArray, NullMode

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 
 FloatArray = NDArray[np.float32]
 NullMode = Literal["template", "centroid", "none"]

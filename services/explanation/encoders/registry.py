@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from threading import Lock
 
 from contracts.errors import UnknownEncoder
-from contracts.explanation import Encoder
+from contracts.snapshots import Encoder
 from services.explanation.encoders import dino, imagenet_minilm, open_clip
 from services.explanation.encoders.port import EncoderPort
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.explanation.index.library import faiss
+from services.explanation.index.library import faiss, one_thread, searched
 
 Floats = NDArray[np.float32]
 EXACT_UP_TO = 50_000
@@ -33,16 +33,17 @@ def build_index(rows: Floats, *, kind: str | None = None) -> Any:
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     n, d = rows.shape
     chosen = kind or kind_for(n)
-    if chosen == "flat":
-        index = library.IndexFlatIP(d)
-    elif chosen == "fp16":
-        index = library.IndexScalarQuantizer(d, library.ScalarQuantizer.QT_fp16, library.METRIC_INNER_PRODUCT)
-        index.train(rows[: min(n, 10_000)])
-    else:
-        lists = int(4 * np.sqrt(n))
-        index = library.index_factory(d, f"IVF{lists},SQfp16", library.METRIC_INNER_PRODUCT)
-        index.train(rows[:: max(1, n // (64 * lists))])
-    index.add(rows)
+    with one_thread():
+        if chosen == "flat":
+            index = library.IndexFlatIP(d)
+        elif chosen == "fp16":
+            index = library.IndexScalarQuantizer(d, library.ScalarQuantizer.QT_fp16, library.METRIC_INNER_PRODUCT)
+            index.train(rows[: min(n, 10_000)])
+        else:
+            lists = int(4 * np.sqrt(n))
+            index = library.index_factory(d, f"IVF{lists},SQfp16", library.METRIC_INNER_PRODUCT)
+            index.train(rows[:: max(1, n // (64 * lists))])
+        index.add(rows)
     return index
 
 
@@ -57,7 +58,7 @@ def recall(index: Any, rows: Floats, queries: Floats, *, k: int = TOP) -> float:
         asked = np.ascontiguousarray(queries[start : start + QUERIES], dtype=np.float32)
         exact = asked @ rows.T
         kth = np.partition(exact, len(rows) - k, axis=1)[:, len(rows) - k]
-        _, found = index.search(asked, min(k + EXTRA, len(rows)))
+        _, found = searched(index, asked, min(k + EXTRA, len(rows)))
         for query, ids in enumerate(found):
             scores = np.sort(exact[query, ids[ids >= 0]])[::-1][:k]
             hits += int((scores >= kth[query] - 1e-6).sum())

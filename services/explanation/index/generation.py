@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from contracts.errors import CorruptArtifact
 from services.explanation.index.builder import EXTRA, read_index
+from services.explanation.index.library import searched
 from services.kit.arrays import load_arrays
 
 Floats = NDArray[np.float32]
@@ -79,7 +80,7 @@ class Generation:
             return self._best(query, rows, self._scores(query, rows), k)
         asked, wanted = np.ascontiguousarray(query[None], dtype=np.float32), 2 * k + EXTRA
         while True:
-            near, found = self._index.search(asked, wanted)
+            near, found = searched(self._index, asked, wanted)
             there = found[0] >= 0
             rows = np.sort(found[0][there])
             if filters.without is not None:

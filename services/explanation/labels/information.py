@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import PriorNeedsComponents
+from services.explanation.labels.products import log_products
 from services.explanation.labels.ranking import BEST, Ranked, best_of, merged, nothing
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 NAMES = 512
-COMPONENTS = 64
 SMALL = 1e-7
 
 
@@ -57,8 +57,8 @@ def rank_by_information(
     ------
     PriorNeedsComponents : one component alone scores 0 for every name.
 
-    Source: CLIP-Dissect (ICLR 2023), official code; products in groups of ten instead of logarithms, and blocks of
-    names instead of the table S, are ours: the plain float32 form errs by 3e-4 where names differ by 0.02.
+    Source: CLIP-Dissect (ICLR 2023), official code; one logarithm of a product in float64 for the sum of them, and
+    blocks of names for the table S, are ours: the plain float32 form errs by 3e-4 where names differ by 0.02.
     """
     if len(best) < 2:
         raise PriorNeedsComponents(f"{len(best)} component", field="components")
@@ -80,41 +80,26 @@ def rank_by_information(
 
 def _log_sums(pictures: Floats, texts: Floats, scale: float) -> Floats:
     """Log Σ_t exp(scale · S_jt) for each picture: [R] float32. Cosines are bounded, so no maximum is subtracted."""
-    total = np.zeros(len(pictures))
+    import torch
+
+    given, total = torch.from_numpy(pictures) * scale, torch.zeros(len(pictures), dtype=torch.float64)
     for start in range(0, len(texts), NAMES):
-        products = pictures @ texts[start : start + NAMES].T
-        products *= np.float32(scale)
-        np.exp(products, out=products)
-        total += products.sum(axis=1)
-    return np.log(total).astype(np.float32)
+        products = given @ torch.from_numpy(texts[start : start + NAMES]).T
+        total += products.exp_().sum(dim=1)
+    return np.asarray(total.log().float().numpy())
 
 
 def likelihoods(pictures: Floats, texts: Floats, normaliser: Floats, kind: Information, rows: Ints) -> Floats:
     """L of all components for a block of names: [C, B] float32. rows [C, top] are rows of `pictures`."""
     import torch
 
-    p = torch.from_numpy(np.ascontiguousarray(pictures @ texts.T))
+    p = torch.from_numpy(pictures) @ torch.from_numpy(np.ascontiguousarray(texts)).T
     p.mul_(kind.scale).sub_(torch.from_numpy(normaliser)[:, None]).exp_()
     weights = kind.first - np.arange(rows.shape[1]) / rows.shape[1] * (kind.first - kind.last)
-    factors = (weights / (1 - weights + SMALL)).tolist()
-    constant = float(np.log(1 - weights + SMALL).sum()) if kind.soft else 0.0
-    group = 10 if kind.soft else 4
-    if not kind.soft:
-        p.add_(SMALL)
     made = np.empty((len(rows), len(texts)), np.float32)
-    given = torch.from_numpy(np.ascontiguousarray(rows.T))
-    for start in range(0, len(rows), COMPONENTS):
-        block = given[:, start : start + COMPONENTS]
-        total = torch.full((block.shape[1], len(texts)), constant)
-        product, row = torch.ones_like(total), torch.empty_like(total)
-        for rank in range(len(block)):
-            torch.index_select(p, 0, block[rank], out=row)
-            if kind.soft:
-                product.addcmul_(product, row, value=factors[rank])  # product · (1 + f p)
-            else:
-                product.mul_(row)
-            if rank % group == group - 1 or rank == len(block) - 1:
-                total.add_(product.log_())
-                product.fill_(1.0)
-        made[start : start + COMPONENTS] = total.numpy()
+    if kind.soft:
+        log_products(p.numpy(), rows, (weights / (1 - weights + SMALL)).astype(np.float32), np.float32(1), made)
+        made += np.float32(np.log(1 - weights + SMALL).sum())
+    else:
+        log_products(p.numpy(), rows, np.ones(rows.shape[1], np.float32), np.float32(SMALL), made)
     return made

@@ -12,6 +12,7 @@ from services.model.adapters.entry_point import EntryPoints
 from services.model.adapters.language_models import LanguageModels
 from services.model.adapters.open_clip_towers import OpenClipTowers
 from services.model.adapters.port import Adapter, Built
+from services.model.adapters.spiking_nets import SpikingNets
 from services.model.adapters.timm_models import TimmModels
 from services.model.adapters.torchvision_models import TorchvisionModels
 from services.model.errors import BadConfig
@@ -26,6 +27,7 @@ ADAPTERS: dict[str, Adapter] = {
     "torchvision": TorchvisionModels(),
     "open_clip": OpenClipTowers(),
     "entry_point": EntryPoints(),
+    "spiking": SpikingNets(),
     "llm": LanguageModels(packaged=True),
     "gguf": LanguageModels(),
     "causal_lm": LanguageModels(),

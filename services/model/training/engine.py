@@ -25,7 +25,8 @@ from services.model.training.errors import FeedbackOptionError, OpaqueModuleErro
 from services.model.training.interception import Interception, Options
 from services.model.training.rewards import Reward, check_signs
 from services.model.training.rules import Rule
-from services.model.training.scaling import Handle, floors_of, precondition_updates, scale, warn_of_adaptive
+from services.model.training.scaling import Handle, floors_of, precondition_updates, scales_of, warn_of_adaptive
+from services.model.training.watch import FinitenessWatch
 
 CHOICES = {
     "rule": ("epsilon", "gamma", "zplus"),
@@ -92,7 +93,7 @@ class LFP:
         self.recorded: dict[str, Tensor] = {}
         self._mode: Interception | None = None
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-        self._checked = False
+        self._checked, self._watch = False, FinitenessWatch()
 
     def __enter__(self) -> LFP:
         if getattr(ACTIVE, "lfp", None) is not None:
@@ -126,25 +127,21 @@ class LFP:
         out : [B, ...], computed inside `with lfp:`.
         reward : a `Reward`, or a tensor r of the same shape.
         """
-        gradients = self._gradients(out, reward, retain_graph=retain_graph)
-        update = self.precondition == "update"
-        return {
-            name: torch.ones_like(part) * gradient if update else scale(part, self.floors[name]) * gradient
-            for (name, part), gradient in zip(self._trained(), gradients, strict=True)
-        }
+        return dict(zip(self._names(), self._scaled(out, reward, 1.0, retain_graph=retain_graph), strict=True))
 
     def backward(
         self, out: Tensor, reward: Reward | Tensor, *, retain_graph: bool = False, stats: bool = True
     ) -> Stats:
-        """Add -f to each parameter's `.grad`, as a loss's `backward` would."""
-        gradients = self._gradients(out, reward, retain_graph=retain_graph)
-        for (name, part), gradient in zip(self._trained(), gradients, strict=True):
-            if self.precondition == "grad":
-                gradient = scale(part, self.floors[name]).mul_(gradient)
-            part.grad = gradient.neg() if part.grad is None else part.grad.sub_(gradient)
+        """Add -f to each parameter's `.grad`, as a loss's `backward` would.
+
+        With `stats=False` nothing waits for a GPU, and a reward that is not finite is refused some steps late there.
+        """
+        found = self._scaled(out, reward, -1.0, retain_graph=retain_graph, wait=stats)
+        for part, step in zip(self._trained(), found, strict=True):
+            part.grad = step if part.grad is None else part.grad.add_(step)
         if not stats:
             return Stats(float("nan"), float("nan"))
-        kept = [part.grad for _, part in self._trained() if part.grad is not None]
+        kept = [part.grad for part in self._trained() if part.grad is not None]
         norm = torch.stack([grad.norm() for grad in kept]).norm()
         zeros = torch.stack([(grad == 0).sum() for grad in kept]).sum()
         return Stats(float(norm), float(zeros) / sum(grad.numel() for grad in kept))
@@ -170,25 +167,39 @@ class LFP:
         names = {id(part): name for name, part in self.model.named_parameters()}
         return precondition_updates(optimiser, names, self.floors)
 
-    def _trained(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, part) for name, part in self.model.named_parameters() if part.requires_grad]
+    def _trained(self) -> list[nn.Parameter]:
+        return [part for part in self.model.parameters() if part.requires_grad]
 
-    def _push(self, out: Tensor, reward: Reward | Tensor) -> Tensor:
+    def _names(self) -> list[str]:
+        return [name for name, part in self.model.named_parameters() if part.requires_grad]
+
+    def _push(self, out: Tensor, reward: Reward | Tensor, *, wait: bool = True) -> Tensor:
         reward = reward if isinstance(reward, Reward) else Reward(reward, kind="reward")
+        push = reward.push(out)
+        self._watch.look(push, wait=wait)
         if not self._checked:
             check_signs(reward, out.detach())
             self._checked = True
-        return reward.push(out)
+        return push
 
-    def _gradients(self, out: Tensor, reward: Reward | Tensor, *, retain_graph: bool) -> list[Tensor]:
-        parts = [part for _, part in self._trained()]
-        push = self._push(out, reward)
+    @torch.no_grad()
+    def _scaled(
+        self, out: Tensor, reward: Reward | Tensor, sign: float, *, retain_graph: bool, wait: bool = True
+    ) -> list[Tensor]:
+        """Sign times f of each trained parameter, in their order; each call to the device does all of them."""
+        parts = self._trained()
+        push = self._push(out, reward, wait=wait)
+        if self.reduction == "mean":
+            push = push / len(out)  # once here, not once a parameter; what passes reward back is homogeneous in it
         found = torch.autograd.grad(out, parts, push, retain_graph=retain_graph, allow_unused=True)
-        share = 1 / len(out) if self.reduction == "mean" else 1.0
-        return [
-            torch.zeros_like(part) if gradient is None else gradient * share if share != 1 else gradient
-            for part, gradient in zip(parts, found, strict=True)
-        ]
+        steps = [torch.zeros_like(part) if one is None else one for part, one in zip(parts, found, strict=True)]
+        if self.precondition == "update":
+            return list(torch._foreach_mul(steps, sign))  # of its own: autograd may give two parameters one tensor
+        scales = scales_of(parts, [self.floors[name] for name in self._names()])
+        torch._foreach_mul_(scales, steps)
+        if sign != 1:
+            torch._foreach_mul_(scales, sign)
+        return list(scales)
 
 
 def refuse_opaque(model: nn.Module) -> None:

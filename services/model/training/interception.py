@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from services.model.training import attention, rules
+from services.model.training import attention, rules, spiking
 from services.model.training.chords import CHORDS, Chorded, ChordOptions
 from services.model.training.errors import NoRuleError
 
@@ -75,6 +75,8 @@ class Interception(TorchFunctionMode):
         options = self.options
         if func in CHORDS and needs_grad(args[:1]):
             return self._chorded(func, args, kwargs)
+        if func is spiking.leaky and needs_grad(args[:1]):
+            return spiking.LeakyFeedback.apply(*args)
         if func in FLAT and needs_grad(args[:1]) and args[0].is_floating_point():
             raise NoRuleError(f"{name_of(func)} has no derivative and no chord, called at {call_site()}")
         if func in IN_PLACE and needs_grad(args[:1]):

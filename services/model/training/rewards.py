@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from services.model.training.errors import NonFiniteRewardError, RewardShapeError, RewardSignWarning
+from services.model.training.errors import RewardShapeError, RewardSignWarning
 
 STABLE = 1e-6
 
@@ -35,20 +35,16 @@ class Reward:
     wanted: Tensor | None = None
 
     def push(self, out: Tensor) -> Tensor:
-        """The direction d, same shape as `out`.
+        """The direction d, same shape as `out`; whether it is finite is `FinitenessWatch`'s to see.
 
         Raises
         ------
         RewardShapeError : another shape than the outputs.
-        NonFiniteRewardError : NaN or infinity.
         """
         if self.value.shape != out.shape:
             raise RewardShapeError(
                 f"a reward of shape {list(self.value.shape)} for outputs of shape {list(out.shape)}", field="reward"
             )
-        bad = int((~torch.isfinite(self.value)).sum())
-        if bad:
-            raise NonFiniteRewardError(f"{bad} of {self.value.numel()} rewards are not finite", field="reward")
         value = self.value.detach()
         if self.kind == "push":
             return value
@@ -58,7 +54,7 @@ class Reward:
 
 def one_hot(out: Tensor, y: Tensor) -> Tensor:
     """[B] int64 -> [B, K] in the dtype of `out`."""
-    return F.one_hot(y, out.shape[-1]).to(out.dtype)
+    return torch.zeros_like(out).scatter_(-1, y.unsqueeze(-1), 1.0)
 
 
 def softmax(out: Tensor, y: Tensor) -> Reward:
@@ -124,6 +120,20 @@ def from_loss(loss: Callable[[Tensor, Tensor], Tensor], out: Tensor, target: Ten
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(loss(leaf, target), leaf)
     return Reward(-gradient)
+
+
+def margin(out: Tensor, y: Tensor) -> Reward:
+    """Minus the gradient of the multi-class margin loss (hinge): only classes within 1 of the true one are pushed."""
+    return from_loss(lambda given, target: F.multi_margin_loss(given, target, reduction="sum"), out, y)
+
+
+NAMED: dict[str, Callable[[Tensor, Tensor], Reward]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "margin": margin,
+    "misclassification": misclassification,
+    "correct": correct,
+}
 
 
 def _sign(out: Tensor) -> Tensor:

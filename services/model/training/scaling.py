@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,14 @@ def scale(parameter: Tensor, floor: float) -> Tensor:
     """max(|p|, floor), shape and dtype of the parameter."""
     size = parameter.detach().abs()
     return size.clamp_(min=floor) if floor else size
+
+
+def scales_of(parameters: Sequence[Tensor], floors: Sequence[float]) -> tuple[Tensor, ...]:
+    """max(|p|, floor) of each parameter."""
+    sizes = torch._foreach_abs([parameter.detach() for parameter in parameters])
+    for floor in set(floors) - {0.0}:
+        torch._foreach_clamp_min_([size for size, least in zip(sizes, floors, strict=True) if least == floor], floor)
+    return sizes
 
 
 @dataclass

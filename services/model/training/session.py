@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contracts.base import Arrays
-from contracts.errors import EmptyClassError, LabelsMissingError, UnknownLayer
-from contracts.training import EpochFigures, TrainingRequest
+from contracts.errors import EmptyClassError, InvalidRequest, LabelsMissingError, UnknownLayer
+from contracts.training import EpochFigures, TrainingRequest, WeightHistogram
 from services.model.training.engine import LFP
 from services.model.training.errors import NonFiniteParameterError
-from services.model.training.rewards import softmax
-from services.model.training.sparsity import gini, sign_flips, weights_of
+from services.model.training.rewards import NAMED, Reward
+from services.model.training.sparsity import EDGES, gini, magnitudes, near_zero, sign_flips, weights_of
+from services.model.training.spiking import SpikingNet, rate_coded
 
 Pictures = Callable[[Sequence[int]], Tensor]
 Tick = Callable[[int], None]
@@ -101,14 +103,18 @@ class Session:
     Raises
     ------
     UnknownLayer : a module to freeze that the model does not have.
+    InvalidRequest : a device that is not here.
     """
 
     def __init__(self, model: nn.Module, request: TrainingRequest, data: Split, pictures: Pictures) -> None:
         self.model, self.request, self.data, self.pictures = model, request, data, pictures
         require_modules(model, request.freeze)
+        self.reward = reward_of(request.reward, model)
+        self.device = device_of(request)
+        model.to(self.device)
         for name, part in model.named_parameters():
             part.requires_grad_(not any(name == prefix or name.startswith(f"{prefix}.") for prefix in request.freeze))
-        self.start = {name: weight.clone() for name, weight in weights_of(model).items()}
+        self.start = {name: weight.to("cpu", copy=True) for name, weight in weights_of(model).items()}
         trained = [part for part in model.parameters() if part.requires_grad]
         if request.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(trained, lr=1.0, momentum=request.momentum)
@@ -144,12 +150,13 @@ class Session:
         self._require_finite()
         seen = sum(len(batch) for batch in batches)
         validation_loss, validation_accuracy = self._evaluate(tick)
-        now = weights_of(self.model)
+        now = {name: weight.cpu() for name, weight in weights_of(self.model).items()}
         figures = EpochFigures(
             epoch=number, learning_rate=self.rate(number), loss=total / seen, accuracy=right / seen,
             validation_loss=validation_loss, validation_accuracy=validation_accuracy,
-            gini=float(np.mean([gini(weight) for weight in now.values()])), sign_flips=sign_flips(self.start, now),
-            feedback_norm=float(np.mean(norms)),
+            gini=float(np.mean([gini(weight) for weight in now.values()])), near_zero=near_zero(now),
+            sign_flips=sign_flips(self.start, now),
+            feedback_norm=float(np.mean(norms)), weights=WeightHistogram(edges=list(EDGES), counts=magnitudes(now)),
         )  # fmt: skip
         return self._keep(before, figures)
 
@@ -164,16 +171,18 @@ class Session:
         return peak * (1 + math.cos(math.pi * begun)) / 2
 
     def _step(self, batch: np.ndarray, rate: float) -> tuple[float, int, float]:
-        x, y = self.pictures(batch.tolist()), torch.from_numpy(self.data.y[batch])
+        x, y = self._inputs(batch)
         self.optimizer.zero_grad(set_to_none=True)
         if self.lfp is not None:
-            with self.lfp:
+            with self._precision(), self.lfp:
                 out = self.model(x)
-            self.lfp.backward(out, softmax(out, y), stats=False)
+            out = out.float()
+            self.lfp.backward(out, self.reward(out, y), stats=False)
             loss = F.cross_entropy(out.detach(), y)
         else:
-            out = self.model(x)
-            loss = F.cross_entropy(out, y)
+            with self._precision():
+                out = self.model(x)
+            loss = F.cross_entropy(out.float(), y)
             loss.backward()
         held = [part for part in self.model.parameters() if part.grad is not None]
         norm = float(nn.utils.clip_grad_norm_(held, self.request.clip or math.inf))
@@ -182,13 +191,21 @@ class Session:
         self.optimizer.step()
         return float(loss.detach()), int((out.argmax(1) == y).sum()), norm
 
+    def _inputs(self, batch: np.ndarray) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(self.data.y[batch])
+        return self.pictures(batch.tolist()).to(self.device), y.to(self.device)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.request.precision == "bfloat16")
+
     @torch.no_grad()
     def _evaluate(self, tick: Tick) -> tuple[float, float]:
         self.model.eval()
         total, right, rows = 0.0, 0, self.data.validation
         for start in range(0, len(rows), self.request.batch):
             batch = rows[start : start + self.request.batch]
-            out, y = self.model(self.pictures(batch.tolist())), torch.from_numpy(self.data.y[batch])
+            x, y = self._inputs(batch)
+            out = self.model(x)
             total += float(F.cross_entropy(out, y, reduction="sum"))
             right += int((out.argmax(1) == y).sum())
             tick(len(batch))
@@ -196,7 +213,7 @@ class Session:
 
     def _keep(self, before: Checkpoint | None, figures: EpochFigures) -> Checkpoint:
         curve = [*(before.figures if before else []), figures]
-        state = {name: part.detach().clone() for name, part in self.model.state_dict().items()}
+        state = {name: part.detach().to("cpu", copy=True) for name, part in self.model.state_dict().items()}
         if self.request.patience is None:
             return Checkpoint(state, self._optimizer_state(), {}, curve)
         accuracies = [epoch.validation_accuracy for epoch in curve]
@@ -210,7 +227,7 @@ class Session:
 
     def _optimizer_state(self) -> dict[str, Tensor]:
         return {
-            f"{slot}/{name}": value.detach().clone()
+            f"{slot}/{name}": value.detach().to("cpu", copy=True)
             for name, part in self._names()
             for slot, value in self.optimizer.state.get(part, {}).items()
             if isinstance(value, Tensor)
@@ -221,7 +238,8 @@ class Session:
         parts = dict(self._names())
         for key, value in checkpoint.optimizer.items():
             slot, _, name = key.partition("/")
-            self.optimizer.state[parts[name]][slot] = value.clone()
+            held = value.clone() if slot == "step" else value.to(parts[name], copy=True)  # Adam counts on the CPU
+            self.optimizer.state[parts[name]][slot] = held
 
     def _require_finite(self) -> None:
         for name, part in self.model.state_dict().items():
@@ -229,6 +247,33 @@ class Session:
                 raise NonFiniteParameterError(
                     f"{name} is not finite after this epoch", field="learning_rate", layer=name
                 )
+
+
+def reward_of(name: str, model: nn.Module) -> Callable[[Tensor, Tensor], Reward]:
+    """The reward of a name. Raises `InvalidRequest` for one that counts spikes where there are none."""
+    if name != "rate_coded":
+        return NAMED[name]
+    if not isinstance(model, SpikingNet):
+        raise InvalidRequest("the reward rate_coded is for spiking nets", field="reward")
+    steps = model.steps
+    return lambda counts, y: rate_coded(counts, y, steps)
+
+
+def device_of(request: TrainingRequest) -> torch.device:
+    """The device that was asked for; a GPU is told, for the whole process, to repeat itself bit for bit.
+
+    Raises
+    ------
+    InvalidRequest : there is no such device.
+    """
+    if request.device == "cuda":
+        if not torch.cuda.is_available():
+            raise InvalidRequest(
+                "this worker has no CUDA device; take cpu, or start a worker on a machine with one", field="device"
+            )
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    return torch.device(request.device)
 
 
 def require_modules(model: nn.Module, names: Sequence[str], field: str = "freeze") -> None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+NEAR = 1e-3
+EDGES = tuple(-6 + step / 4 for step in range(29))  # of log10 |w|, from a millionth to 10
+
 
 def gini(values: Tensor) -> float:
     """Gini index of |values|: 0 for equal ones, 1 - 1/n for a single one that is not zero.
@@ -38,6 +41,22 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 def all_weights(model: nn.Module) -> Tensor:
     """All of them as one vector."""
     return torch.cat([weight.flatten() for weight in weights_of(model).values()])
+
+
+def near_zero(weights: Mapping[str, Tensor]) -> float:
+    """Share of weights with |w| below `NEAR` times the largest of their layer; all of a layer that is zero."""
+    near = sum(int((part.abs() <= NEAR * part.abs().max()).sum()) for part in weights.values())
+    return near / sum(part.numel() for part in weights.values())
+
+
+def magnitudes(weights: Mapping[str, Tensor]) -> list[int]:
+    """How many weights have log10 |w| between each two of `EDGES`; zeros and what is beyond are in the end bins."""
+    counts = torch.zeros(len(EDGES) - 1, dtype=torch.int64)
+    inner = torch.tensor(EDGES[1:-1], dtype=torch.float64)
+    for weight in weights.values():
+        place = torch.bucketize(weight.detach().abs().double().flatten().log10(), inner, right=True)
+        counts += torch.bincount(place, minlength=len(counts))
+    return [int(count) for count in counts]
 
 
 def sign_flips(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:

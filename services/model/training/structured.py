@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from services.model.training.errors import PruneAllError
+from services.model.training.spiking import without_time
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Cut:
 def _graph(model: nn.Module, example: Tensor) -> Any:
     import torch_pruning
 
-    return torch_pruning.DependencyGraph().build_dependency(model, example)
+    with without_time(model):
+        return torch_pruning.DependencyGraph().build_dependency(model, example)
 
 
 def groups_of(model: nn.Module, example: Tensor, scores: dict[str, Tensor], keep: Sequence[str]) -> list[Group]:

@@ -18,7 +18,7 @@ from contracts.audit import (
     SignOff,
 )
 from contracts.errors import CorruptArtifact
-from contracts.explanation import Example
+from contracts.snapshots import Example
 from services.explanation.audits.draft import CLASS, quoted
 from services.explanation.audits.report import html_report, junit_report
 

@@ -189,15 +189,18 @@ def test_an_index_of_other_rows_is_refused(tmp_path, rows):
         Generation(tmp_path / "index", tmp_path / "rows", kind="flat", nprobe=None)
 
 
-def test_torch_and_faiss_live_in_one_process_and_search_with_one_thread():
+def test_torch_and_faiss_live_in_one_process_and_one_thread_of_faiss_is_none_of_torchs():
     program = (
-        "from services.explanation.index.library import faiss; library = faiss(); import torch, numpy as np;"
+        "from services.explanation.index.library import faiss, one_thread, searched; library = faiss();"
+        "import torch, numpy as np; torch.set_num_threads(2);"
         "x = np.eye(8, dtype='float32'); index = library.IndexFlatIP(8); index.add(x);"
         "torch.ones(64, 64) @ torch.ones(64);"
-        "print(index.search(x, 1)[1].ravel().tolist(), library.omp_get_max_threads(),"
+        "during = [];\n"
+        "with one_thread(): during.append(library.omp_get_max_threads())\n"
+        "print(searched(index, x, 1)[1].ravel().tolist(), during, torch.get_num_threads(),"
         " library.get_deserialization_loop_limit())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ}, timeout=120
     )
-    assert done.stdout.split("\n")[0] == "[0, 1, 2, 3, 4, 5, 6, 7] 1 10000000"
+    assert done.stdout.split("\n")[0] == "[0, 1, 2, 3, 4, 5, 6, 7] [1] 2 10000000"

@@ -102,6 +102,8 @@ def test_a_registered_language_model_lists_its_sites_as_layers(models):
     assert model.facts["context"] == 256 and model.facts["perplexity"] > 100
     with pytest.raises(ReadsText):
         reads_pictures(model.ref)
+    with pytest.raises(ReadsText):
+        models.model_cost(caller(), "tiny")
 
 
 def test_steering_without_named_places_leaves_out_the_first_token_and_the_template(models):
@@ -146,6 +148,8 @@ def test_what_can_be_seen_beforehand_is_refused_at_once(models, folder, tmp_path
         plan(models, **asked, config={"layers": 3})
     with pytest.raises(BadConfig):
         plan(models, **asked, config={"perplexity_limit": True})
+    with pytest.raises(WrongWeights, match="read, not drawn"):
+        plan(models, **asked, initial_seed=3)
     with pytest.raises(WrongWeights):
         plan(models, **asked | {"weights": None})
     with pytest.raises(WrongWeights):

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from contracts.errors import EmptyClassError, LabelsMissingError, UnknownLayer
+from contracts.errors import EmptyClassError, InvalidRequest, LabelsMissingError, UnknownLayer
 from contracts.training import TrainingRequest
 from services.model.training.errors import NonFiniteParameterError
 from services.model.training.session import Checkpoint, Session, result_of, split
+from services.model.training.sparsity import near_zero, weights_of
+from services.model.training.spiking import SpikingNet
 
 N, CLASSES = 120, 3
 
@@ -46,12 +48,12 @@ def request(**changes):
     return TrainingRequest.model_validate(told | changes)
 
 
-def run(asked, *, apart=False):
+def run(asked, *, apart=False, begin=None):
     """All epochs in one session, or each in a session of its own with the checkpoint stored in between."""
     data, last, session = split(LABELS, [None] * N, asked.validation, asked.seed), None, None
     for epoch in range(asked.epochs):
         if session is None or apart:
-            session = Session(model(), asked, data, lambda rows: X[list(rows)])
+            session = Session((begin or model)(), asked, data, lambda rows: X[list(rows)])
         if apart and last is not None:
             last = Checkpoint.of(
                 {name: array.copy() for name, array in last.arrays().items()}, last.figures, stopped=last.stopped
@@ -76,6 +78,53 @@ def test_training_learns(method):
     assert figures[-1].validation_accuracy > 0.9 > figures[0].accuracy
     assert figures[-1].loss < figures[0].loss
     assert 0 < figures[-1].gini < 1 and figures[0].sign_flips <= figures[-1].sign_flips < 0.5
+
+
+@pytest.mark.parametrize("reward", ["sigmoid", "margin", "misclassification"])
+def test_other_rewards_teach_as_well_and_go_another_way(reward):
+    figures = run(request(reward=reward, epochs=8)).figures
+    assert figures[-1].validation_accuracy > 0.9 > figures[0].accuracy
+    assert figures[0].loss != run(request(epochs=1)).figures[0].loss
+
+
+def spiking():
+    torch.manual_seed(7)
+    return SpikingNet([nn.Sequential(nn.Flatten(), nn.Linear(192, 40)), nn.Linear(40, CLASSES)], steps=8)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reward": "rate_coded", "learning_rate": 5.0}, {}, {"method": "gradient", "learning_rate": 0.05}]
+)
+def test_spiking_nets_learn_by_either_way_and_are_cut_as_well(changes):
+    asked = request(epochs=6, **changes)
+    whole, pieces = run(asked, begin=spiking), run(asked, apart=True, begin=spiking)
+    assert whole.figures[-1].validation_accuracy > 0.9
+    one, two = whole.arrays(), pieces.arrays()
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_a_reward_that_counts_spikes_needs_some():
+    with pytest.raises(InvalidRequest, match="for spiking nets"):
+        Session(model(), request(reward="rate_coded"), split(LABELS, [None] * N, 0.2, 0), lambda rows: X[list(rows)])
+
+
+def test_weights_near_zero_are_counted_by_layer():
+    weights = {"a": torch.tensor([1.0, 0.5e-3, 0.0]), "b": torch.tensor([[1e-6, -0.9e-6]]), "dead": torch.zeros(1)}
+    assert near_zero(weights) == 3 / 6
+
+
+def test_every_weight_is_in_the_histogram_once():
+    last = run(request(epochs=1))
+    held = last.figures[-1].weights
+    assert sum(held.counts) == len(weights_in(last)) and len(held.edges) == len(held.counts) + 1
+    middle = held.edges.index(-1.0)
+    assert sum(held.counts[middle:]) == int((weights_in(last) >= 0.1).sum())
+
+
+def weights_in(last):
+    kept = model()
+    kept.load_state_dict(last.model)
+    return torch.cat([weight.abs().flatten() for weight in weights_of(kept).values()])
 
 
 def test_patience_stops_and_keeps_the_best_epoch():
@@ -130,3 +179,19 @@ def test_a_split_keeps_groups_together_and_names_what_is_missing():
 def test_a_training_that_blows_up_names_the_parameter():
     with pytest.raises(NonFiniteParameterError, match="is not finite"):
         run(request(learning_rate=100.0, method="gradient", clip=None, epochs=30, schedule="constant", momentum=0.99))
+
+
+def test_bfloat16_learns_too_and_repeats_itself():
+    asked = request(precision="bfloat16")
+    whole, parts = run(asked), run(asked, apart=True)
+    assert all(torch.equal(whole.model[name], parts.model[name]) for name in whole.model)
+    assert all(part.dtype != torch.bfloat16 for part in whole.model.values()), "weights are kept in float32"
+    assert whole.figures[-1].validation_accuracy > 0.8
+    assert not torch.equal(whole.model["0.weight"], run(request()).model["0.weight"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_device_that_is_not_here_is_refused():
+    with pytest.raises(InvalidRequest, match="no CUDA device") as refused:
+        run(request(device="cuda"))
+    assert refused.value.field == "device"

@@ -9,6 +9,7 @@ from services.kit.torchvision_ops import mend_torchvision
 from services.model.training.errors import PruneAllError
 from services.model.training.pruning import scores
 from services.model.training.structured import choose_channels, cut_channels, groups_of, masked_channels
+from services.model.weights import draw_weights
 
 
 class Net(nn.Module):
@@ -73,6 +74,21 @@ def test_one_channel_of_each_group_stays(net):
     assert [len(removed[group.root]) for group in groups] == [len(group.scores) - 1 for group in groups]
     with pytest.raises(PruneAllError, match="would empty"):
         choose_channels(groups, 0.95)
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "relevance"])
+def test_a_spiking_net_is_cut_and_is_the_silenced_one(criterion):
+    spiking, _ = draw_weights("spiking:cnn", {"side": 16, "num_classes": 4}, 0)
+    model, x = spiking.model, torch.randn(8, 3, 16, 16)
+    answers = model(x)
+    worth = scores(model, criterion, [(x, answers.argmax(1))])
+    groups = groups_of(model, x[:1], worth, keep=["layers.2.1"])
+    assert {group.root: len(group.scores) for group in groups} == {"layers.0.0": 16, "layers.1.0": 32}
+    removed = choose_channels(groups, 0.4)
+    smaller = cut_channels(model, x[:1], removed).model
+    assert smaller.layers[2][1].in_features < model.layers[2][1].in_features
+    assert torch.equal(smaller(x), masked_channels(model, groups, removed)(x))
+    assert torch.equal(model(x), answers)
 
 
 def test_an_efficientnet_is_cut():

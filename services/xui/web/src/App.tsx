@@ -23,11 +23,15 @@ const MapPage = lazy(async () => ({ default: (await import("./pages/MapPage")).M
 const MembersPage = lazy(async () => ({ default: (await import("./pages/MembersPage")).MembersPage }));
 const ModelsPage = lazy(async () => ({ default: (await import("./pages/ModelsPage")).ModelsPage }));
 const NewAuditPage = lazy(async () => ({ default: (await import("./pages/NewAuditPage")).NewAuditPage }));
+const NewRunPage = lazy(async () => ({ default: (await import("./pages/NewRunPage")).NewRunPage }));
+const NewSnapshotPage = lazy(async () => ({ default: (await import("./pages/NewSnapshotPage")).NewSnapshotPage }));
 const PredictPage = lazy(async () => ({ default: (await import("./pages/PredictPage")).PredictPage }));
 const RunsPage = lazy(async () => ({ default: (await import("./pages/RunsPage")).RunsPage }));
 const SessionPage = lazy(async () => ({ default: (await import("./pages/SessionPage")).SessionPage }));
 const SessionsPage = lazy(async () => ({ default: (await import("./pages/SessionsPage")).SessionsPage }));
 const JoinPage = lazy(async () => ({ default: (await import("./pages/JoinPage")).JoinPage }));
+const SteerPage = lazy(async () => ({ default: (await import("./pages/SteerPage")).SteerPage }));
+const SteerTextPage = lazy(async () => ({ default: (await import("./pages/SteerTextPage")).SteerTextPage }));
 const SearchPage = lazy(async () => ({ default: (await import("./pages/SearchPage")).SearchPage }));
 
 export function App() {
@@ -44,11 +48,14 @@ export function App() {
         }
       >
         <Route path="/" element={<SnapshotsPage />} />
+        <Route path="/snapshots/new" element={<NewSnapshotPage />} />
         <Route path="/s/:snapshot" element={<SearchPage />} />
         <Route path="/s/:snapshot/c/:layer/:index" element={<ComponentPage />} />
         <Route path="/s/:snapshot/labels" element={<LabelsPage />} />
         <Route path="/s/:snapshot/map" element={<MapPage />} />
         <Route path="/predict" element={<PredictPage />} />
+        <Route path="/steer" element={<SteerPage />} />
+        <Route path="/steer/text" element={<SteerTextPage />} />
         <Route path="/alignment" element={<ComparisonsPage />} />
         <Route path="/alignment/:comparison" element={<ComparisonPage />} />
         <Route path="/audits" element={<AuditsPage />} />
@@ -57,6 +64,7 @@ export function App() {
         <Route path="/sessions" element={<SessionsPage />} />
         <Route path="/sessions/join" element={<JoinPage />} />
         <Route path="/sessions/:session" element={<SessionPage />} />
+        <Route path="/runs/new" element={<NewRunPage />} />
         <Route path="/runs" element={<RunsPage />} />
         <Route path="/jobs" element={<JobsPage />} />
         <Route path="/jobs/:job" element={<JobPage />} />

@@ -22,6 +22,11 @@ export type Sample = Schemas["Sample"];
 export type AttributionMethod = Schemas["AttributionMethod"];
 export type AttributionRequest = Schemas["AttributionRequest"];
 export type AttributionAnswer = Schemas["AttributionAnswer"];
+export type GenerationRequest = Schemas["GenerationRequest"];
+export type GenerationState = Schemas["GenerationState"];
+export type SteeringDirection = Schemas["SteeringDirection"];
+export type SteeringRequest = Schemas["SteeringRequest"];
+export type SteeringPreview = Schemas["SteeringPreview"];
 export type HeatMap = Schemas["HeatMap"];
 export type LayerRelevance = Schemas["LayerRelevance"];
 export type ClassScore = Schemas["ClassScore"];
@@ -42,7 +47,15 @@ export type AuditSummary = Schemas["AuditSummary"];
 export type AuditFinding = Schemas["AuditFinding"];
 export type AuditPoint = Schemas["AuditPoint"];
 export type AuditRequest = Schemas["AuditRequest"];
-
+export type Correction = Schemas["Correction"];
+export type SnapshotRequest = Schemas["SnapshotRequest"];
+export type TrainingRequest = Schemas["TrainingRequest"];
+export type PruningRequest = Schemas["PruningRequest"];
+export type DatasetRegistration = Schemas["DatasetRegistration"];
+export type ModelRegistration = Schemas["ModelRegistration"];
+export type Upload = Schemas["Upload"];
+export type SteeringSetting = Schemas["SteeringSetting"];
+export type SteeringArm = Schemas["SteeringArm"];
 export type EvaluationFigure = Schemas["EvaluationFigure"];
 export type AuditLogEntry = Schemas["AuditLogEntry"];
 export type NewLink = Schemas["NewLink"];
@@ -98,6 +111,25 @@ export async function ask<T>(pending: Promise<Answer<T>>): Promise<T> {
   }
   if (answer.data === undefined) throw problemOf(answer.response.status, null);
   return answer.data;
+}
+
+/** Send a file and tell how much has gone; `fetch` cannot tell. */
+export function send(file: File, told: (share: number) => void): Promise<Upload> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", "/v1/uploads");
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    if (csrf !== null) request.setRequestHeader("X-CSRF-Token", csrf);
+    request.responseType = "json";
+    request.upload.onprogress = (event) => event.lengthComputable && told(event.loaded / event.total);
+    request.onerror = () => reject(unreachable());
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300 && request.response) return resolve(request.response as Upload);
+      if (request.status === 401) loggedOut();
+      reject(problemOf(request.status, request.response));
+    };
+    request.send(file);
+  });
 }
 
 export const thumbnail = (dataset: string, sample: number): string =>

@@ -1076,6 +1076,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job}/steering-evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what steering gained and cost; empty until then and for other jobs
+         * @description Show what steering gained and cost; empty until then and for other jobs
+         */
+        get: operations["jobs_steering_evaluation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/labels": {
         parameters: {
             query?: never;
@@ -1414,6 +1434,26 @@ export interface paths {
          * @description Deliver the same as arrays: `relevance` [B, C], `effects` [B, K] of `components` [K], `scores`, `targets`
          */
         post: operations["model_component_arrays"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/cost": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Measure size, sparsity, operations and time of a model of pictures, `against` another one in turn
+         * @description Measure size, sparsity, operations and time of a model of pictures, `against` another one in turn
+         */
+        get: operations["model_model_cost"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2360,6 +2400,26 @@ export interface paths {
         get: operations["explanation_vectors"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/steering-evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Judge ways of steering a language model, by concept and fluency; needs the right `steer` too
+         * @description Judge ways of steering a language model, by concept and fluency; needs the right `steer` too
+         */
+        post: operations["jobs_evaluate_steering"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4141,10 +4201,14 @@ export interface components {
         };
         /**
          * Correction
-         * @description A model whose flagged components are suppressed; its weights are those of its parent, so it can be undone.
+         * @description A model that no longer rests on what an audit flagged.
          *
-         *     `units` are those that were suppressed, of the `considered` ones in their order. `random` is the mean of 20 draws of
-         *     as many units (`random_best`: the best of them with the artefact), `magnitude` the least active ones.
+         *     Suppressed (`method` suppress), its weights are those of its parent, so that it can be undone: `units` are silent,
+         *     the first of the `considered` ones. `random` is then the mean of 20 draws of as many units (`random_best`: the best
+         *     of them with the artefact), `magnitude` the least active ones.
+         *
+         *     Retrained, `units` told which pictures have the artefact, `groups` say how many those were, and `suppressed` is what
+         *     silencing alone reaches. `random` and `magnitude` are then the same retraining with other units telling.
          */
         Correction: {
             /** Id */
@@ -4167,6 +4231,12 @@ export interface components {
             readout: string;
             /** Layer */
             layer: string;
+            /**
+             * Method
+             * @default suppress
+             * @enum {string}
+             */
+            method: "suppress" | "retrain";
             /** Units */
             units: number[];
             /** Considered */
@@ -4179,6 +4249,12 @@ export interface components {
             /** Random Best */
             random_best: number;
             magnitude: components["schemas"]["CorrectionFigures"];
+            suppressed?: components["schemas"]["CorrectionFigures"] | null;
+            /**
+             * Groups
+             * @default []
+             */
+            groups: components["schemas"]["CorrectionGroup"][];
             /** Lineage */
             lineage: string;
             /**
@@ -4190,19 +4266,36 @@ export interface components {
         /**
          * CorrectionFigures
          * @description Accuracies on the samples that judge, with bootstrap intervals.
+         *
+         *     `separation` is the AUROC of the class's score between its own pictures without the artefact and pictures of other
+         *     classes with it, with the interval of Hanley and McNeil: near 1 where the artefact alone does not raise the class.
          */
         CorrectionFigures: {
             clean: components["schemas"]["Estimate"];
             artefact: components["schemas"]["Estimate"];
+            separation?: components["schemas"]["Estimate"] | null;
+        };
+        /**
+         * CorrectionGroup
+         * @description How many pictures of a class were trained on without and with what the flagged components react to.
+         */
+        CorrectionGroup: {
+            /** Label */
+            label: string;
+            /** Without */
+            without: number;
+            /** Present */
+            present: number;
         };
         /**
          * CorrectionRequest
-         * @description Suppress components that an audit flagged, and register the result as a model of its own.
+         * @description Suppress components that an audit flagged, or retrain against them, and register the result as a model.
          *
          *     `clean` and `artefact` are labelled datasets without and with the artefact. Accuracy with it leaves out the class
          *     that was confounded with it. Even samples choose how many components go: as many as give the best accuracy with the
          *     artefact while the clean accuracy falls by at most `loss`; odd samples judge. Without `layer` or `readout` those are
-         *     taken where flagged components carry most relevance.
+         *     taken where flagged components carry most relevance. With `retrain` the weights change instead, and suppressing is
+         *     measured beside it.
          */
         CorrectionRequest: {
             /**
@@ -4253,6 +4346,7 @@ export interface components {
              * @default 1000
              */
             pictures: number;
+            retrain?: components["schemas"]["Retraining"] | null;
             /**
              * Seed
              * @default 0
@@ -4270,6 +4364,62 @@ export interface components {
             clean: number;
             /** Artefact */
             artefact: number;
+        };
+        /**
+         * CostFigures
+         * @description What a model of pictures costs: its size, and one picture's time on the machine that answered.
+         */
+        CostFigures: {
+            /** Model */
+            model: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters: number;
+            /**
+             * Weights Bytes
+             * @description size of the stored weights
+             */
+            weights_bytes: number;
+            /**
+             * Sparsity
+             * @description share of the weights of linear and convolution layers that are exactly 0
+             */
+            sparsity: number;
+            /**
+             * Gini
+             * @description concentration of these weights, mean of the layers
+             */
+            gini: number;
+            /**
+             * Macs
+             * @description multiply-accumulate operations of one picture
+             */
+            macs: number;
+            /**
+             * Side
+             * @description pixels of the picture
+             */
+            side: number;
+            /**
+             * Latency Ms
+             * @description median time of one picture
+             */
+            latency_ms: number;
+            /**
+             * Latency Low Ms
+             * @description a quarter was faster
+             */
+            latency_low_ms: number;
+            /**
+             * Latency High Ms
+             * @description a quarter was slower
+             */
+            latency_high_ms: number;
+            /** Rounds */
+            rounds: number;
+            /** Threads */
+            threads: number;
         };
         /**
          * Crop
@@ -4668,6 +4818,11 @@ export interface components {
              */
             gini: number;
             /**
+             * Near Zero
+             * @description share of weights below a thousandth of the largest of their layer
+             */
+            near_zero?: number | null;
+            /**
              * Sign Flips
              * @description share of weights with another sign than at the start
              */
@@ -4677,6 +4832,8 @@ export interface components {
              * @description mean norm of -p.grad before clipping
              */
             feedback_norm: number;
+            /** @description of linear and convolution layers, log10 |w| */
+            weights?: components["schemas"]["WeightHistogram"] | null;
         };
         /**
          * Estimate
@@ -4838,6 +4995,8 @@ export interface components {
              * @description flat index of the maximum in the map, for `max` pooling
              */
             position?: number | null;
+            /** @description what of it was embedded, where the snapshot embeds crops */
+            crop?: components["schemas"]["Box"] | null;
         };
         /**
          * FactorScore
@@ -5044,6 +5203,23 @@ export interface components {
             seconds: number;
         };
         /**
+         * HeldOutGain
+         * @description The strength chosen on one half of the prompts, and what it reaches on the other half.
+         *
+         *     Chosen is the highest concept rate among strengths that keep at least 75 % of the unsteered fluency. `faithful`:
+         *     F = max(p(strength) - p(0), 0) / (1 - p(0)) with p the share of texts that have the concept clearly.
+         */
+        HeldOutGain: {
+            /** Strength */
+            strength: number | null;
+            rate: components["schemas"]["Spread"];
+            gain: components["schemas"]["Spread"];
+            /** Fluency Share */
+            fluency_share: number | null;
+            /** Faithful */
+            faithful: number | null;
+        };
+        /**
          * Histogram
          * @description Counts of pooled activations over the whole dataset; `edges` has one value more than `counts`.
          */
@@ -5222,6 +5398,28 @@ export interface components {
             link: string;
         };
         JsonValue: unknown;
+        /**
+         * JudgedConcept
+         * @description The judge of one concept. `removed` words chose latents or are in the instruction, so it never saw them.
+         *
+         *     `recall` and `false_positives` are on texts that did not train it. `texts_sha256` is of those that did.
+         */
+        JudgedConcept: {
+            /** Name */
+            name: string;
+            /** Native */
+            native: components["schemas"]["UsedLatent"][];
+            /** Carried */
+            carried: components["schemas"]["UsedLatent"][];
+            /** Removed */
+            removed: string[];
+            /** Texts Sha256 */
+            texts_sha256: string;
+            /** Recall */
+            recall: number;
+            /** False Positives */
+            false_positives: number;
+        };
         /**
          * KeptPlaces
          * @description All but what the runner leaves out: padding, beginning of sequence, chat template; class token and registers.
@@ -5710,6 +5908,19 @@ export interface components {
             created_at: string;
         };
         /**
+         * ModelCost
+         * @description A model's cost, and another one's measured in turn with it.
+         */
+        ModelCost: {
+            model: components["schemas"]["CostFigures"];
+            against?: components["schemas"]["CostFigures"] | null;
+            /**
+             * Speed Up
+             * @description the other one's time divided by this one's
+             */
+            speed_up?: number | null;
+        };
+        /**
          * ModelRef
          * @description What identifies a model: everything derived from it has these hashes in its key.
          *
@@ -5741,6 +5952,7 @@ export interface components {
          * ModelRegistration
          * @description Register a model. `weights` is a path on the server; None takes a packaged checkpoint if there is one.
          *
+         *     `initial_seed` draws the weights instead: a model that knows nothing yet, to be trained.
          *     Language models: `llm:smollm2` from its package, `gguf:llama` with a .gguf file, `causal_lm:llama` with a folder of
          *     safetensors, config.json and tokenizer.json. Their config takes `perplexity_limit` only.
          */
@@ -5751,6 +5963,11 @@ export interface components {
             architecture: string;
             /** Weights */
             weights?: string | null;
+            /**
+             * Initial Seed
+             * @description draw the weights from this seed, for a training from scratch
+             */
+            initial_seed?: number | null;
             /**
              * Config
              * @default {}
@@ -5830,6 +6047,19 @@ export interface components {
             token: components["schemas"]["Token"];
             /** Secret */
             secret: string;
+        };
+        /**
+         * NoWindow
+         * @description Why no strength is recommended, which is a result too.
+         */
+        NoWindow: {
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "no_strengths" | "no_gain" | "not_fluent";
+            /** Detail */
+            detail: string;
         };
         /**
          * Note
@@ -6753,6 +6983,47 @@ export interface components {
             position_alignment: number | null;
         };
         /**
+         * Retraining
+         * @description Train the model on, in batches in which every class comes as often with the artefact as without it.
+         *
+         *     Nobody has to label the artefact: a picture has it where the flagged components are active. The datasets must show
+         *     it apart from its class, and share no picture with `clean` and `artefact`.
+         */
+        Retraining: {
+            /**
+             * Datasets
+             * @description labelled as the classes
+             */
+            datasets: string[];
+            /**
+             * Steps
+             * @default 400
+             */
+            steps: number;
+            /**
+             * Batch
+             * @default 64
+             */
+            batch: number;
+            /**
+             * Learning Rate
+             * @description of AdamW; constant, then falling to 0
+             * @default 0.002
+             */
+            learning_rate: number;
+            /**
+             * Weight Decay
+             * @default 0.01
+             */
+            weight_decay: number;
+            /**
+             * Pictures
+             * @description at most so many of each dataset
+             * @default 4000
+             */
+            pictures: number;
+        };
+        /**
          * Retrieval
          * @description Units found again by their own codes on other windows: mean reciprocal rank, mean percentile, and chance.
          */
@@ -7574,6 +7845,16 @@ export interface components {
             polysemantic_share: number | null;
             /** Redundancy Mean */
             redundancy_mean: number | null;
+            /**
+             * Crop Share
+             * @description median share of the picture that crops show
+             */
+            crop_share?: number | null;
+            /**
+             * Crop Whole
+             * @description share of examples that could not be cut
+             */
+            crop_whole?: number | null;
         };
         /**
          * SnapshotRequest
@@ -7630,6 +7911,19 @@ export interface components {
              * @default 512
              */
             shard: number;
+            /**
+             * Crop
+             * @description what is embedded of an example: all, what the place of its maximum sees, where its map is active
+             * @default none
+             * @enum {string}
+             */
+            crop: "none" | "receptive-field" | "activation-map";
+            /**
+             * Crop Threshold
+             * @description of the map's largest value
+             * @default 0.5
+             */
+            crop_threshold: number;
             /**
              * Seed
              * @default 0
@@ -7701,6 +7995,23 @@ export interface components {
             variation?: number | null;
         };
         /**
+         * SteeredConcept
+         * @description A concept to steer toward. Half of its texts make the mean difference, the other half trains the judge.
+         *
+         *     Latents of the two atlases are found by `name` unless they are given: `native` those of `atlas`, `carried` those
+         *     of the atlas that `alignment` carries over.
+         */
+        SteeredConcept: {
+            /** Name */
+            name: string;
+            /** Texts */
+            texts: string[];
+            /** Native */
+            native?: number[] | null;
+            /** Carried */
+            carried?: number[] | null;
+        };
+        /**
          * SteeredLayer
          * @description `norm`: median norm of its activations over reference pictures, the unit of strengths, if it was measured.
          *
@@ -7725,6 +8036,46 @@ export interface components {
             after: components["schemas"]["HeatMap"];
             /** Correlation */
             correlation: number | null;
+        };
+        /**
+         * SteeredText
+         * @description One of the texts, with its scores from 0 to 2.
+         */
+        SteeredText: {
+            /**
+             * Arm
+             * @enum {string}
+             */
+            arm: "none" | "random" | "prompt" | "difference" | "native" | "write" | "cov" | "read";
+            /** Strength */
+            strength: number | null;
+            /** Concept */
+            concept: string;
+            /** Prompt */
+            prompt: string;
+            /** Text */
+            text: string;
+            /** Score */
+            score: number;
+            /** Fluency */
+            fluency: number;
+        };
+        /**
+         * SteeringArm
+         * @description One way of steering: where it works, and what it reaches on prompts that did not choose its strength.
+         */
+        SteeringArm: {
+            /**
+             * Arm
+             * @enum {string}
+             */
+            arm: "none" | "random" | "prompt" | "difference" | "native" | "write" | "cov" | "read";
+            /** Layer */
+            layer: string | null;
+            window: components["schemas"]["StrengthWindow"] | null;
+            no_window: components["schemas"]["NoWindow"] | null;
+            /** @description None: no strength keeps the fluency */
+            held_out: components["schemas"]["HeldOutGain"] | null;
         };
         /**
          * SteeringDirection
@@ -7752,6 +8103,152 @@ export interface components {
             };
             /** Norm */
             norm: number | null;
+        };
+        /**
+         * SteeringEvaluation
+         * @description What an evaluation of steering found; empty until its last stage is done.
+         */
+        SteeringEvaluation: {
+            /** Job */
+            job: string;
+            request?: components["schemas"]["SteeringEvaluationRequest"] | null;
+            /**
+             * Settings
+             * @default []
+             */
+            settings: components["schemas"]["SteeringSetting"][];
+            /**
+             * Arms
+             * @default []
+             */
+            arms: components["schemas"]["SteeringArm"][];
+            /**
+             * Concepts
+             * @default []
+             */
+            concepts: components["schemas"]["JudgedConcept"][];
+            /**
+             * Texts
+             * @default []
+             */
+            texts: components["schemas"]["SteeredText"][];
+        };
+        /**
+         * SteeringEvaluationRequest
+         * @description Compare arms of steering over strengths and prompts. Strengths are in median norms of the steered layer.
+         *
+         *     Always: no steering, `directions` random directions, an instruction in the prompt, the mean difference. `native`
+         *     needs an atlas of this model, `maps` an alignment of which it is the subject. Each arm steers the layer of its
+         *     atlas or alignment; the others steer `layer`.
+         */
+        SteeringEvaluationRequest: {
+            /**
+             * Model
+             * @description id (`m_...`) or name of a model
+             */
+            model: string;
+            /** Concepts */
+            concepts: components["schemas"]["SteeredConcept"][];
+            /**
+             * Others
+             * @description texts of none of them
+             */
+            others: string[];
+            /**
+             * Layer
+             * @description default: that of the atlas or alignment
+             */
+            layer?: string | null;
+            /** Atlas */
+            atlas?: string | null;
+            /** Alignment */
+            alignment?: string | null;
+            /**
+             * Maps
+             * @default [
+             *       "write"
+             *     ]
+             */
+            maps: ("write" | "cov" | "read")[];
+            /**
+             * M
+             * @description latents that a name may choose
+             * @default 3
+             */
+            m: number;
+            /**
+             * Prompts
+             * @default [
+             *       "I would like to tell you about",
+             *       "The first thing that people notice is",
+             *       "Last week we talked about",
+             *       "In this chapter",
+             *       "It is often said that",
+             *       "When I woke up this morning,",
+             *       "The main reason for this is",
+             *       "My friend asked me",
+             *       "There are several ways to",
+             *       "Most of the time"
+             *     ]
+             */
+            prompts: string[];
+            /**
+             * Instruction
+             * @description of the prompt arm; {concept}, {prompt}
+             * @default The following text is about {concept}. {prompt}
+             */
+            instruction: string;
+            /**
+             * Samples
+             * @description continuations a prompt
+             * @default 2
+             */
+            samples: number;
+            /**
+             * Strengths
+             * @default [
+             *       0.05,
+             *       0.1,
+             *       0.2,
+             *       0.3,
+             *       0.4,
+             *       0.6
+             *     ]
+             */
+            strengths: number[];
+            /**
+             * Directions
+             * @description random ones
+             * @default 2
+             */
+            directions: number;
+            /**
+             * Max Tokens
+             * @default 40
+             */
+            max_tokens: number;
+            /**
+             * Temperature
+             * @default 0.7
+             */
+            temperature: number;
+            /**
+             * Top K
+             * @default 64
+             */
+            top_k: number;
+            /**
+             * Guard
+             * @description words that chose latents: hidden from the judge, or refused as JudgeLeak
+             * @default remove
+             * @enum {string}
+             */
+            guard: "remove" | "refuse";
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * SteeringPreview
@@ -7846,6 +8343,59 @@ export interface components {
              * @default 5
              */
             top: number;
+        };
+        /**
+         * SteeringSetting
+         * @description One arm at one strength, over all concepts and prompts; `strength` is None for arms without one.
+         *
+         *     `rate`: share of texts in which the judge finds the concept; `gain`: over no steering, paired by concept and prompt.
+         *     `fluency`, `relevance`, `total` are scores from 0 to 2; `fluency_share` is the fluency beside that of no steering.
+         *     `front`: no other setting has both a higher rate and a higher fluency. Intervals are 95 % bootstraps.
+         */
+        SteeringSetting: {
+            /**
+             * Arm
+             * @enum {string}
+             */
+            arm: "none" | "random" | "prompt" | "difference" | "native" | "write" | "cov" | "read";
+            /** Strength */
+            strength: number | null;
+            /** N */
+            n: number;
+            rate: components["schemas"]["Spread"];
+            gain: components["schemas"]["Spread"] | null;
+            /** Clearly */
+            clearly: number;
+            fluency: components["schemas"]["Spread"];
+            /** Fluency Share */
+            fluency_share: number | null;
+            /** Relevance */
+            relevance: number;
+            /** Total */
+            total: number;
+            /**
+             * Perplexity
+             * @description median, by the unsteered model
+             */
+            perplexity: number | null;
+            /** Distinct */
+            distinct: number;
+            /** Repeated */
+            repeated: number;
+            /** Front */
+            front: boolean;
+        };
+        /**
+         * StrengthWindow
+         * @description Strengths with half of the best gain or more, and a mean fluency of at least 1. `octaves`: log2 of its width.
+         */
+        StrengthWindow: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Octaves */
+            octaves: number;
         };
         /**
          * Tampering
@@ -8110,6 +8660,13 @@ export interface components {
              */
             rule: "epsilon" | "gamma" | "zplus";
             /**
+             * Reward
+             * @description for lfp: softmax is minus cross-entropy's gradient, the last three have none; rate_coded is for spiking nets
+             * @default softmax
+             * @enum {string}
+             */
+            reward: "softmax" | "sigmoid" | "margin" | "misclassification" | "correct" | "rate_coded";
+            /**
              * Optimizer
              * @default sgd
              * @enum {string}
@@ -8168,6 +8725,20 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * Device
+             * @description where the worker trains
+             * @default cpu
+             * @enum {string}
+             */
+            device: "cpu" | "cuda";
+            /**
+             * Precision
+             * @description of what layers compute; weights, chord slopes and feedback stay float32
+             * @default float32
+             * @enum {string}
+             */
+            precision: "float32" | "bfloat16";
         };
         /**
          * TransferFigures
@@ -8436,6 +9007,16 @@ export interface components {
             kind: "webdataset";
             /** Path */
             path: string;
+        };
+        /**
+         * WeightHistogram
+         * @description How large the weights are: counts of log10 |w| between edges; smaller and larger ones are in the end bins.
+         */
+        WeightHistogram: {
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
         };
         /**
          * WeightedComponent
@@ -14026,6 +14607,91 @@ export interface operations {
             };
         };
     };
+    jobs_steering_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SteeringEvaluation"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownJob */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     jobs_build_labels: {
         parameters: {
             query?: never;
@@ -15627,6 +16293,94 @@ export interface operations {
                 };
             };
             /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_model_cost: {
+        parameters: {
+            query?: {
+                against?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelCost"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest, ReadsText */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -20489,6 +21243,113 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_evaluate_steering: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteeringEvaluationRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description NoMatchingConcept, UnknownAlignment, UnknownAtlas, UnknownLatent, UnknownLayer, UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AtlasMismatch, IdempotencyConflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description DegenerateDirection, GenerationOverBudget, InsufficientEvidence, InvalidRequest, ReadsPictures */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -7,6 +7,7 @@ import { Fact } from "../parts/Fact";
 import { Findings } from "../parts/Findings";
 import { snapshotPath } from "../parts/links";
 import { useSnapshot } from "../parts/snapshot";
+import { Repairs } from "../parts/Repairs";
 import { SignOffs } from "../parts/SignOffs";
 import { Loading, Refusal } from "../parts/states";
 import { useRecordedAudit } from "../parts/recording";
@@ -85,6 +86,7 @@ function Shown({ audit }: { audit: Audit }) {
       <div className="withside">
         <div className="mainside">
           <AuditScatter key={readout} audit={audit} readout={readout} />
+          <Repairs audit={audit} readout={readout} />
           <Findings audit={audit} readout={readout} />
         </div>
         <aside aria-label="Decisions">

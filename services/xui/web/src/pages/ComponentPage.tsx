@@ -11,7 +11,9 @@ import { PinButton } from "../parts/PinButton";
 import { useSnapshot } from "../parts/snapshot";
 import { Loading, Refusal } from "../parts/states";
 import { Thumb } from "../parts/Thumb";
+import { steerPath } from "../parts/steer";
 import { useTitle } from "../parts/title";
+import { useMay } from "../session";
 
 interface Ref {
   layer: string;
@@ -53,6 +55,7 @@ export function ComponentPage() {
 }
 
 function Head({ snapshot, at, of: ref }: { snapshot: Snapshot; at: string; of: Ref }) {
+  const maySteer = useMay("steer");
   const state = useLocation().state as { results?: string } | null;
   const layer = snapshot.layers.find((each) => each.name === ref.layer);
   const beside = (step: number) => componentPath(at, { ...ref, index: ref.index + step });
@@ -81,6 +84,11 @@ function Head({ snapshot, at, of: ref }: { snapshot: Snapshot; at: string; of: R
           <Step to={ref.index > 0 ? beside(-1) : null} state={state} name="← Previous" />
           <Step to={layer && ref.index + 1 < layer.width ? beside(1) : null} state={state} name="Next →" />
           <PinButton snapshot={snapshot} of={ref} />
+          {maySteer && (
+            <Link className="button" to={steerPath(snapshot.model.id, ref.layer, [ref.index])}>
+              Steer
+            </Link>
+          )}
           <Link className="button primary" to={likePath(at, ref)}>
             Search like this
           </Link>

@@ -1,16 +1,20 @@
 import { Link } from "react-router";
 import { count, moment } from "../format";
 import { useListing } from "../parts/listing";
+import { NewDataset } from "../parts/NewDataset";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { useMay } from "../session";
 
 export function DatasetsPage() {
   useTitle("Datasets");
+  const may = useMay("register");
   const { items, query, more } = useListing("/v1/datasets");
   return (
     <main className="page">
       <h1>Datasets</h1>
       <p className="lead">Ordered, immutable sets of pictures; models are explained on them.</p>
+      {may && <NewDataset />}
       {query.isPending && <Loading what="datasets" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && items.length === 0 && (

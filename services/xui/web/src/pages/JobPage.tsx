@@ -10,6 +10,7 @@ import { Loading, Prose, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 import { useMay } from "../session";
 
+const SteeringTables = lazy(async () => ({ default: (await import("../parts/SteeringTables")).SteeringTables }));
 const EvaluationTables = lazy(async () => ({ default: (await import("../parts/EvaluationTables")).EvaluationTables }));
 const PruningCurve = lazy(async () => ({ default: (await import("../parts/PruningCurve")).PruningCurve }));
 const TrainingCurve = lazy(async () => ({ default: (await import("../parts/TrainingCurve")).TrainingCurve }));
@@ -72,6 +73,11 @@ function Detail({ job }: { job: Job }) {
       {job.kind === "attribution-evaluation" && (
         <Suspense fallback={<Loading what="the figures" />}>
           <EvaluationTables job={job} />
+        </Suspense>
+      )}
+      {job.kind === "steering-evaluation" && (
+        <Suspense fallback={<Loading what="the figures" />}>
+          <SteeringTables job={job} />
         </Suspense>
       )}
       {job.kind === "pruning" && (

@@ -2,16 +2,21 @@ import type { Model } from "../api/client";
 import { count, moment, plural, shortHash } from "../format";
 import { Fact } from "../parts/Fact";
 import { useListing } from "../parts/listing";
+import { ModelCost } from "../parts/ModelCost";
+import { NewModel } from "../parts/NewModel";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { useMay } from "../session";
 
 export function ModelsPage() {
   useTitle("Models");
+  const may = useMay("register");
   const { items, query, more } = useListing("/v1/models");
   return (
     <main className="page">
       <h1>Models</h1>
       <p className="lead">Registered models, and the layers that can be explained.</p>
+      {may && <NewModel />}
       {query.isPending && <Loading what="models" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && items.length === 0 && (
@@ -21,14 +26,14 @@ export function ModelsPage() {
         </Empty>
       )}
       {items.map((model, i) => (
-        <ModelPanel key={model.ref.id} model={model} open={i === 0} />
+        <ModelPanel key={model.ref.id} model={model} open={i === 0} others={items} />
       ))}
       {more}
     </main>
   );
 }
 
-function ModelPanel({ model, open }: { model: Model; open: boolean }) {
+function ModelPanel({ model, open, others }: { model: Model; open: boolean; others: Model[] }) {
   const reads = model.ref.preprocessing;
   return (
     <section className="panel spaced" aria-label={model.ref.name}>
@@ -41,6 +46,7 @@ function ModelPanel({ model, open }: { model: Model; open: boolean }) {
         <Fact name="Licence" value={model.licence ?? "–"} />
         <Fact name="Created" value={moment(model.created_at)} />
       </dl>
+      {reads && <ModelCost model={model} others={others} />}
       <details open={open} className="spaced">
         <summary>{plural(model.layers.length, "layer")}, early to late</summary>
         <div className="scroll">

@@ -1,18 +1,16 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
-import { Link, useSearchParams } from "react-router";
-import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, type Model, type Snapshot, thumbnail } from "../api/client";
+import { useSearchParams } from "react-router";
+import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, type Model } from "../api/client";
 import { plural } from "../format";
 import { Choices, MethodChoices } from "../parts/Choosers";
 import { FigureLegend, HeatCard } from "../parts/HeatCard";
 import { JudgeMethods } from "../parts/JudgeMethods";
-import { useListing } from "../parts/listing";
-import { pictureOf } from "../parts/pictures";
-import { PicturePicker } from "../parts/PicturePicker";
-import { type Case, readCase, sourceOf, usualLayers, usualMethods, writeCase } from "../parts/predict";
+import { type OnBench, PictureBench } from "../parts/PictureBench";
+import { type Case, readCase, usualLayers, usualMethods, writeCase } from "../parts/predict";
 import { Prediction } from "../parts/Prediction";
 import { RelevantComponents } from "../parts/RelevantComponents";
-import { Empty, Loading, Refusal } from "../parts/states";
+import { Loading } from "../parts/states";
 import { useTitle } from "../parts/title";
 import "../styles/predict.css";
 
@@ -24,106 +22,20 @@ export function PredictPage() {
     (part: Partial<Case>) => setSearch((now) => writeCase({ ...readCase(now), ...part })),
     [setSearch],
   );
-  const models = useListing("/v1/models");
-  const datasets = useListing("/v1/datasets");
-  const model = shown.model === null ? models.items[0] : models.items.find((each) => [each.ref.id, each.ref.name].includes(shown.model ?? ""));
-  const forgotten = shown.picture !== null && pictureOf(shown.picture) === undefined;
   return (
     <main className="page">
       <h1>Why this prediction?</h1>
       <p className="lead">What a model sees in one picture: which places and which components speak for its output.</p>
-      {(models.query.isPending || datasets.query.isPending) && <Loading what="models and pictures" />}
-      {models.query.isError && <Refusal problem={models.query.error} retry={() => void models.query.refetch()} />}
-      {models.query.isSuccess && models.items.length === 0 && <NoModel />}
-      {models.query.isSuccess && models.items.length > 0 && !model && (
-        <Empty title="This model is not here">
-          <p>
-            The address names a model that this workspace does not have. See the <Link to="/models">models</Link>.
-          </p>
-        </Empty>
-      )}
-      {forgotten && <p className="notice">The uploaded picture is not kept across reloads: choose it again.</p>}
-      {model && datasets.query.isSuccess && (
-        <Workbench key={model.ref.id} shown={shown} change={change} model={model} models={models.items}>
-          <PicturePicker
-            datasets={datasets.items}
-            dataset={shown.dataset}
-            sample={shown.picture === null ? shown.sample : null}
-            chooseDataset={(dataset) => change({ dataset, sample: null, picture: null })}
-            chooseSample={(dataset, sample) => change({ model: model.ref.id, dataset, sample, picture: null, target: null })}
-            choosePicture={(picture) => change({ model: model.ref.id, picture, sample: null, target: null })}
-          />
-        </Workbench>
-      )}
+      <PictureBench shown={shown} change={change} command={(model) => `xsys attribute ${model} --image PICTURE.png`}>
+        {(at) => <Explained shown={shown} change={change} {...at} />}
+      </PictureBench>
     </main>
   );
 }
 
-function NoModel() {
-  return (
-    <Empty title="No model yet">
-      <p>Register one, then come back:</p>
-      <pre className="command">xsys model add lite0 --architecture timm:tf_efficientnet_lite0</pre>
-    </Empty>
-  );
-}
-
-interface WorkbenchProps {
+interface ExplainedProps extends OnBench {
   shown: Case;
   change: (part: Partial<Case>) => void;
-  model: Model;
-  models: Model[];
-  children: React.ReactNode;
-}
-
-function Workbench({ shown, change, model, models, children }: WorkbenchProps) {
-  const snapshots = useListing("/v1/snapshots");
-  const source = sourceOf(shown);
-  const picture = pictureOf(shown.picture);
-  const snapshot = snapshots.items.find((each) => each.model.id === model.ref.id);
-  return (
-    <>
-      <details className="panel spaced picker" open={source === null}>
-        <summary>
-          {picture && <img src={picture.preview} alt="" height="32" />}
-          {!picture && source && shown.dataset !== null && shown.sample !== null && (
-            <img src={thumbnail(shown.dataset, shown.sample)} alt="" height="32" />
-          )}
-          {source === null ? "Choose a picture" : `Picture: ${picture?.name ?? `sample ${shown.sample}`}`}
-        </summary>
-        {children}
-      </details>
-      <div className="pickrow spaced">
-        <label>
-          Model{" "}
-          <select value={model.ref.id} onChange={(event) => change({ model: event.target.value, target: null, layers: [], methods: [] })}>
-            {models.map((each) => (
-              <option key={each.ref.id} value={each.ref.id}>
-                {each.ref.name}
-              </option>
-            ))}
-          </select>
-        </label>
-      </div>
-      {source === null && (
-        <Empty title="Nothing to explain yet">
-          <p>Take a picture above; the model runs on it at once. On the command line:</p>
-          <pre className="command">xsys attribute {model.ref.name} --image PICTURE.png</pre>
-        </Empty>
-      )}
-      {source !== null && snapshots.query.isSuccess && (
-        <Explained shown={shown} change={change} model={model} snapshot={snapshot} source={source} />
-      )}
-    </>
-  );
-}
-
-interface ExplainedProps {
-  shown: Case;
-  change: (part: Partial<Case>) => void;
-  model: Model;
-  snapshot: Snapshot | undefined;
-  source: NonNullable<ReturnType<typeof sourceOf>>;
 }
 
 const COMPONENTS = 8;

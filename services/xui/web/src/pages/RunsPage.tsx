@@ -2,13 +2,14 @@ import { Link, useSearchParams } from "react-router";
 import type { Job } from "../api/client";
 import { figure, moment, percent } from "../format";
 import { StateBadge } from "../parts/Bar";
-import { curveRows, MEASURES, seriesOf, useCurves } from "../parts/curves";
+import { curveRows, measuresOf, seriesOf, useCurves, WEIGHTS, weightSeries } from "../parts/curves";
 import { csvText, download } from "../parts/download";
 import { hasEnded } from "../parts/jobs";
 import { LineChart } from "../parts/LineChart";
 import { useListing } from "../parts/listing";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { useMay } from "../session";
 import "../styles/training.css";
 
 const MOST = 6;
@@ -17,6 +18,7 @@ const EVERY = 2000;
 /** Trainings side by side; the address names them. */
 export function RunsPage() {
   useTitle("Training runs");
+  const may = useMay("register");
   const [search, setSearch] = useSearchParams();
   const chosen = search.getAll("job").slice(0, MOST);
   const { items, query, more } = useListing("/v1/jobs");
@@ -30,7 +32,19 @@ export function RunsPage() {
       <p className="crumbs">
         <Link to="/jobs">Jobs</Link> / Training runs
       </p>
-      <h1>Training runs, side by side</h1>
+      <div className="titlerow">
+        <h1>Training runs, side by side</h1>
+        {may && (
+          <p className="actions">
+            <Link className="button" to="/runs/new">
+              Train a model
+            </Link>
+            <Link className="button" to="/runs/new?kind=pruning">
+              Prune a model
+            </Link>
+          </p>
+        )}
+      </div>
       <p className="lead">Tick two or more to compare how they learnt.</p>
       {query.isPending && <Loading what="jobs" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
@@ -91,6 +105,7 @@ function Comparison({ ids, runs }: { ids: string[]; runs: Job[] }) {
   const curves = useCurves(ids, running ? EVERY : false);
   const problem = curves.find((curve) => curve.isError)?.error;
   const shown = ids.map((id, i) => ({ id, name: nameOf(id, ids, runs), epochs: curves[i]?.data?.epochs ?? [] }));
+  const weights = shown.flatMap((run) => weightSeries(run.name, run.epochs.at(-1)));
   if (curves.some((curve) => curve.isPending)) return <Loading what="curves" />;
   return (
     <section className="spaced" aria-labelledby="comparison-title">
@@ -138,15 +153,16 @@ function Comparison({ ids, runs }: { ids: string[]; runs: Job[] }) {
         </table>
       </div>
       <div className="charts spaced">
-        {MEASURES.map(({ key, name, pair, pairName }) => (
+        {measuresOf(shown.flatMap((run) => run.epochs)).map(({ key, name, pair, pairName }) => (
           <LineChart
             key={key}
             title={pairName ?? name}
             across="epoch"
             file={`runs-${pair ?? key}`}
-            series={shown.filter((run) => run.epochs.length > 0).map((run) => seriesOf(run.name, run.epochs, pair ?? key))}
+            series={shown.map((run) => seriesOf(run.name, run.epochs, pair ?? key)).filter((each) => each.points.length > 0)}
           />
         ))}
+        {weights.length > 0 && <LineChart {...WEIGHTS} file="runs-weights" series={weights} />}
       </div>
     </section>
   );

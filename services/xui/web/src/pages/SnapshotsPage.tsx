@@ -5,13 +5,22 @@ import { Fact } from "../parts/Fact";
 import { useListing } from "../parts/listing";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { useMay } from "../session";
 
 export function SnapshotsPage() {
   useTitle("Snapshots");
+  const may = useMay("register");
   const { items, query, more } = useListing("/v1/snapshots");
   return (
     <main className="page">
-      <h1>Snapshots</h1>
+      <div className="titlerow">
+        <h1>Snapshots</h1>
+        {may && (
+          <Link className="button" to="/snapshots/new">
+            Explain a model
+          </Link>
+        )}
+      </div>
       <p className="lead">A snapshot holds what every component of a model's layers responds to, on one dataset.</p>
       {query.isPending && <Loading what="snapshots" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
@@ -56,7 +65,10 @@ function Tile({ snapshot }: { snapshot: Snapshot }) {
 function NoSnapshot() {
   return (
     <Empty title="No snapshot yet">
-      <p>Register pictures and a model, then build one on the command line:</p>
+      <p>
+        Register <Link to="/datasets">pictures</Link> and a <Link to="/models">model</Link>, then{" "}
+        <Link to="/snapshots/new">explain the model</Link>; or on the command line:
+      </p>
       <pre className="command">
         {[
           "xsys dataset add PATH --name photos",

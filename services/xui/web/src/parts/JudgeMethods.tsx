@@ -33,7 +33,7 @@ export function JudgeMethods({ model, dataset, sample, methods }: Props) {
     <details className="panel">
       <summary>Judge these methods over the dataset</summary>
       <form
-        className="judge spaced"
+        className="stacked spaced"
         onSubmit={(event) => {
           event.preventDefault();
           judge.mutate();

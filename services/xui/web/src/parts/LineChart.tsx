@@ -2,6 +2,7 @@ import { useRef } from "react";
 import { activation } from "../format";
 import { extent, type Series, ticks } from "./chart";
 import { download, svgText } from "./download";
+import "../styles/training.css";
 
 const WIDTH = 420;
 const HEIGHT = 220;
@@ -58,8 +59,8 @@ export function LineChart({ title, across, series, file }: Props) {
         {series.map((each, i) => (
           <g key={each.name} className={`series s${i % 6}`}>
             <polyline points={each.points.map(([px, py]) => `${x(px).toFixed(1)},${y(py).toFixed(1)}`).join(" ")} />
-            {each.points.map(([px, py]) => (
-              <circle key={px} cx={x(px)} cy={y(py)} r="3">
+            {each.points.map(([px, py], at) => (
+              <circle key={at} cx={x(px)} cy={y(py)} r="3">
                 <title>
                   {each.name}, {across} {px}: {activation(py)}
                 </title>

@@ -4,7 +4,9 @@ import { api, ask, type LayerRelevance, type Snapshot } from "../api/client";
 import { figure, percent, words } from "../format";
 import { componentPath } from "./links";
 import { Refusal } from "./states";
+import { steerPath } from "./steer";
 import { Thumb } from "./Thumb";
+import { useMay } from "../session";
 
 interface Props {
   model: string;
@@ -16,6 +18,7 @@ interface Props {
 
 /** The components of a layer that this prediction rests on, each with what else activates it. */
 export function RelevantComponents({ model, layer, target, sample, snapshot }: Props) {
+  const maySteer = useMay("steer");
   const shown = snapshot?.layers.find((each) => each.name === layer.layer);
   const largest = Math.max(...layer.components.map((each) => Math.abs(each.share)), 1e-9);
   return (
@@ -24,6 +27,11 @@ export function RelevantComponents({ model, layer, target, sample, snapshot }: P
         <h3>
           <span className="mono">{layer.layer}</span> <span className="muted small">by {words(layer.rule)}</span>
         </h3>
+        {maySteer && sample && layer.components.length > 0 && (
+          <Link className="button small" to={steerPath(model, layer.layer, strongest(layer), { dataset: sample.dataset, sample: String(sample.index), target: String(target) })}>
+            Steer the strongest
+          </Link>
+        )}
       </div>
       <ol className="relevant" aria-label={`Most relevant components of ${layer.layer}`}>
         {layer.components.map((each) => (
@@ -42,6 +50,10 @@ export function RelevantComponents({ model, layer, target, sample, snapshot }: P
     </section>
   );
 }
+
+const STRONGEST = 3;
+
+const strongest = (layer: LayerRelevance): number[] => layer.components.slice(0, STRONGEST).map((each) => each.index);
 
 /** A bar to the right for relevance that speaks for the output, to the left for what speaks against it. */
 function Share({ share, largest }: { share: number; largest: number }) {

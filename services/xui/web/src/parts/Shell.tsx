@@ -13,6 +13,7 @@ import { Loading } from "./states";
 const PAGES = [
   ["/", "Snapshots"],
   ["/predict", "Predict"],
+  ["/steer", "Steer"],
   ["/alignment", "Alignment"],
   ["/audits", "Audits"],
   ["/sessions", "Sessions"],

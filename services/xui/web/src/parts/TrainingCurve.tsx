@@ -1,7 +1,7 @@
 import { Link } from "react-router";
 import type { EpochFigures, Job } from "../api/client";
 import { count, figure, percent } from "../format";
-import { curveRows, MEASURES, seriesOf, useCurve } from "./curves";
+import { curveRows, measuresOf, seriesOf, useCurve, WEIGHTS, weightSeries } from "./curves";
 import { csvText, download } from "./download";
 import { hasEnded } from "./jobs";
 import { LineChart } from "./LineChart";
@@ -38,7 +38,7 @@ export function TrainingCurve({ job }: { job: Job }) {
       {epochs.length > 0 && (
         <>
           <div className="charts spaced">
-            {MEASURES.map(({ key, name, pair }) => (
+            {measuresOf(epochs).map(({ key, name, pair }) => (
               <LineChart
                 key={key}
                 title={name}
@@ -47,12 +47,19 @@ export function TrainingCurve({ job }: { job: Job }) {
                 series={pair ? [seriesOf("training", epochs, key), seriesOf("validation", epochs, pair)] : [seriesOf(name, epochs, key)]}
               />
             ))}
+            <Weights job={job} epochs={epochs} />
           </div>
           <EpochTable epochs={epochs} />
         </>
       )}
     </section>
   );
+}
+
+function Weights({ job, epochs }: { job: Job; epochs: EpochFigures[] }) {
+  const first = weightSeries("after the first epoch", epochs[0]);
+  const last = epochs.length > 1 ? weightSeries("after the last one", epochs.at(-1)) : [];
+  return first.length > 0 ? <LineChart {...WEIGHTS} file={`${job.id}-weights`} series={[...first, ...last]} /> : null;
 }
 
 function EpochTable({ epochs }: { epochs: EpochFigures[] }) {

@@ -48,11 +48,11 @@ export function useListing<P extends keyof Listed>(path: P, options: { refreshEv
   return { items: query.data?.pages.flatMap((page) => page.items) ?? [], query, more };
 }
 
-export function MoreButton({ load, busy }: { load: () => void; busy: boolean }) {
+export function MoreButton({ load, busy, what = "Show more" }: { load: () => void; busy: boolean; what?: string }) {
   return (
     <p className="more">
       <button type="button" className="button" onClick={load} disabled={busy}>
-        {busy ? "Loading …" : "Show more"}
+        {busy ? "Loading …" : what}
       </button>
     </p>
   );

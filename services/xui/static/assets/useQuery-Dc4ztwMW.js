@@ -1,1 +1,0 @@
-import{C as e,m as t}from"./states-HH0Iaxqw.js";function n(n,r){return t(n,e,r)}export{n as t};
