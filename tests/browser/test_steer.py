@@ -68,6 +68,22 @@ def test_another_way_and_strength_are_kept_in_the_address_and_come_back_with_it(
     expect(page.get_by_role("slider")).to_have_value("2")
 
 
+def test_two_changes_in_one_breath_are_both_kept_and_shown_at_once(visitor):
+    page = visitor
+    page.goto(f"{AT}&unit=3")
+    expect(rows(page)).to_have_count(9, timeout=4 * UNHURRIED)
+    page.get_by_role("list", name="Components behind the prediction").get_by_role("button").first.wait_for()
+    shown = page.evaluate("""async () => {
+        const click = (selector) => document.querySelector(selector).click();
+        click("[aria-label='Components behind the prediction'] button");
+        click("aside input[type=checkbox]");
+        await null;
+        return document.querySelector("aside input[type=checkbox]").checked;
+    }""")
+    assert shown
+    expect(page).to_have_url(re.compile(r"unit=3&unit=\d+.*&maps="))
+
+
 def test_components_are_found_by_what_they_respond_to(visitor):
     page = visitor
     page.goto(AT)

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useParams, useSearchParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { api, ask, type Audit } from "../api/client";
 import { activation, count, moment, percent, shortHash, words } from "../format";
 import { AuditScatter } from "../parts/AuditScatter";
 import { Fact } from "../parts/Fact";
 import { Findings } from "../parts/Findings";
+import { useAddress } from "../parts/address";
 import { snapshotPath } from "../parts/links";
 import { useSnapshot } from "../parts/snapshot";
 import { Repairs } from "../parts/Repairs";
@@ -36,7 +37,7 @@ export function AuditPage() {
 }
 
 function Shown({ audit }: { audit: Audit }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const snapshot = useSnapshot(audit.snapshot);
   const classes = Object.keys(audit.policy.classes);
   const readout = classes.find((name) => name === search.get("class")) ?? classes[0]!;

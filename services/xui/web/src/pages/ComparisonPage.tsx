@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useParams, useSearchParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { type Answer, api, ask, type Comparison } from "../api/client";
 import { figure, plural } from "../format";
 import { AlignmentMatrix } from "../parts/AlignmentMatrix";
 import { PairView } from "../parts/PairView";
+import { useAddress } from "../parts/address";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
 import "../styles/alignment.css";
@@ -33,7 +34,7 @@ export function ComparisonPage() {
 const place = (text: string | null): number | null => (text !== null && /^\d{1,3}$/.test(text) ? Number(text) : null);
 
 function Shown({ comparison }: { comparison: Comparison }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const [first] = comparison.matched;
   const ours = place(search.get("ours")) ?? first?.[0] ?? null;
   const theirs = place(search.get("theirs")) ?? first?.[1] ?? null;

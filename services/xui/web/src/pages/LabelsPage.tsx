@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
-import { useParams, useSearchParams } from "react-router";
+import { useParams } from "react-router";
 import { api, ask, type Estimate, type LabelSet, type LayerLeaderboard, type Snapshot } from "../api/client";
 import { count, figure, moment, plural, words } from "../format";
 import { Fact } from "../parts/Fact";
 import { IntervalBar } from "../parts/IntervalBar";
+import { useAddress } from "../parts/address";
 import { setFor, useLabelling, useLabelSets } from "../parts/labels";
 import { useSnapshot } from "../parts/snapshot";
 import { SnapshotHead } from "../parts/SnapshotHead";
@@ -48,7 +49,7 @@ function NoLabels({ snapshot }: { snapshot: Snapshot }) {
 }
 
 function Leaderboards({ at, sets }: { at: string; sets: LabelSet[] }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const set = setFor(sets, search.get("labels"), null);
   const board = useQuery({
     queryKey: ["leaderboard", at, set?.id],

@@ -4,6 +4,7 @@ import { useParams, useSearchParams } from "react-router";
 import type { Snapshot } from "../api/client";
 import { count, plural } from "../format";
 import { Choices } from "../parts/Choosers";
+import { useAddress } from "../parts/address";
 import { type Colouring, COLOURINGS, fetchMap, type Layout, type PointMap, readPolygon, selected, writePolygon } from "../parts/map";
 import { MapLegend } from "../parts/MapLegend";
 import { type Tool, PointCanvas } from "../parts/PointCanvas";
@@ -57,7 +58,7 @@ const TOOLS: [Tool, string][] = [
 ];
 
 function Explore({ snapshot, at, map, layout }: ExploreProps) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const [tool, setTool] = useState<Tool>("move");
   const [hovered, setHovered] = useState<{ place: number; x: number; y: number } | null>(null);
   const set = useCallback(

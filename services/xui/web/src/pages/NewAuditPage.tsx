@@ -1,8 +1,9 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { Link, useNavigate, useSearchParams } from "react-router";
+import { Link, useNavigate } from "react-router";
 import { api, ask, type AuditRequest } from "../api/client";
 import { asProblem } from "../api/problem";
+import { useAddress } from "../parts/address";
 import { useListing } from "../parts/listing";
 import { PolicyEditor } from "../parts/PolicyEditor";
 import { Empty, Loading, Prose, Refusal } from "../parts/states";
@@ -11,7 +12,7 @@ import "../styles/audit.css";
 
 export function NewAuditPage() {
   useTitle("New audit");
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const { items, query } = useListing("/v1/snapshots");
   const named = search.get("snapshot");
   const snapshot = items.find((each) => each.id === named || each.name === named) ?? items[0];

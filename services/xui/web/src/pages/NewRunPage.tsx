@@ -1,6 +1,7 @@
 import { useState } from "react";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import { api, ask, type PruningRequest, type TrainingRequest } from "../api/client";
+import { useAddress } from "../parts/address";
 import { JobForm, NameField, NumberField, Pick } from "../parts/fields";
 import { type Held, Ingredients, PickDataset, PickModel } from "../parts/Ingredients";
 import { useTitle } from "../parts/title";
@@ -15,7 +16,7 @@ const CRITERION_NAMES = { relevance: "relevance", abs_relevance: "relevance with
 
 /** Train a registered model, or prune it. */
 export function NewRunPage() {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const pruning = search.get("kind") === "pruning";
   useTitle(pruning ? "Prune a model" : "Train a model");
   return (

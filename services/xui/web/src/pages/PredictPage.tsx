@@ -1,12 +1,12 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
-import { useSearchParams } from "react-router";
 import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, type Model } from "../api/client";
 import { plural } from "../format";
 import { Choices, MethodChoices } from "../parts/Choosers";
 import { FigureLegend, HeatCard } from "../parts/HeatCard";
 import { JudgeMethods } from "../parts/JudgeMethods";
 import { type OnBench, PictureBench } from "../parts/PictureBench";
+import { useAddress } from "../parts/address";
 import { type Case, readCase, usualLayers, usualMethods, writeCase } from "../parts/predict";
 import { Prediction } from "../parts/Prediction";
 import { RelevantComponents } from "../parts/RelevantComponents";
@@ -16,7 +16,7 @@ import "../styles/predict.css";
 
 export function PredictPage() {
   useTitle("Predict");
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const shown = useMemo(() => readCase(search), [search]);
   const change = useCallback(
     (part: Partial<Case>) => setSearch((now) => writeCase({ ...readCase(now), ...part })),

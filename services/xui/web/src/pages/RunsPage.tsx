@@ -1,7 +1,8 @@
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import type { Job } from "../api/client";
 import { figure, moment, percent } from "../format";
 import { StateBadge } from "../parts/Bar";
+import { useAddress } from "../parts/address";
 import { curveRows, measuresOf, seriesOf, useCurves, WEIGHTS, weightSeries } from "../parts/curves";
 import { csvText, download } from "../parts/download";
 import { hasEnded } from "../parts/jobs";
@@ -19,14 +20,18 @@ const EVERY = 2000;
 export function RunsPage() {
   useTitle("Training runs");
   const may = useMay("register");
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const chosen = search.getAll("job").slice(0, MOST);
   const { items, query, more } = useListing("/v1/jobs");
   const runs = items.filter((job) => job.kind === "training");
-  const toggle = (id: string) => {
-    const others = chosen.filter((each) => each !== id);
-    setSearch({ job: others.length < chosen.length ? others : [...chosen, id] }, { replace: true });
-  };
+  const toggle = (id: string) =>
+    setSearch(
+      (now) => {
+        const before = now.getAll("job").slice(0, MOST);
+        return { job: before.includes(id) ? before.filter((each) => each !== id) : [...before, id] };
+      },
+      { replace: true },
+    );
   return (
     <main className="page">
       <p className="crumbs">

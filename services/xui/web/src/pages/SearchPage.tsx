@@ -1,9 +1,10 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef } from "react";
-import { Link, useParams, useSearchParams } from "react-router";
+import { Link, useParams } from "react-router";
 import { api, ask, type Snapshot } from "../api/client";
 import { count, figure, plural } from "../format";
 import { LayersPanel, Thresholds } from "../parts/LayersPanel";
+import { useAddress } from "../parts/address";
 import { MoreButton } from "../parts/listing";
 import { componentName, componentPath } from "../parts/links";
 import { type Asked, readAsked, requestOf, STEP, writeAsked } from "../parts/query";
@@ -29,7 +30,7 @@ export function SearchPage() {
 }
 
 function Search({ snapshot, at }: { snapshot: Snapshot; at: string }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const asked = useMemo(() => readAsked(search), [search]);
   const list = useRef<HTMLOListElement>(null);
   const change = useCallback(

@@ -1,8 +1,9 @@
 import { useCallback, useMemo } from "react";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import { type OnBench, PictureBench } from "../parts/PictureBench";
 import { SteerControls } from "../parts/SteerControls";
 import { SteerOutcome } from "../parts/SteerOutcome";
+import { useAddress } from "../parts/address";
 import { Empty } from "../parts/states";
 import { layerOf, readSteering, type Steering, writeSteering } from "../parts/steer";
 import { useTitle } from "../parts/title";
@@ -13,7 +14,7 @@ import "../styles/steer.css";
 /** Change components of a model and see what its prediction becomes; the address keeps all of it. */
 export function SteerPage() {
   useTitle("Steer");
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const may = useMay("steer");
   const shown = useMemo(() => readSteering(search), [search]);
   const change = useCallback(

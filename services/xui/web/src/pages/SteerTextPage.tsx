@@ -1,7 +1,8 @@
 import { useCallback, useMemo, useState } from "react";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import type { GenerationRequest, GenerationState, Model, SteeringDirection } from "../api/client";
 import { figure, percent } from "../format";
+import { useAddress } from "../parts/address";
 import { NumberField, Pick } from "../parts/fields";
 import { MoreButton, useListing } from "../parts/listing";
 import { type Concept, SteerConcept, useDirection } from "../parts/SteerConcept";
@@ -43,22 +44,27 @@ export function SteerTextPage() {
 }
 
 function Desk({ models }: { models: Model[] }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const maySteer = useMay("steer");
   const shown = useMemo(() => readSteering(search, "add"), [search]);
   const concept = useMemo(() => conceptOf(search), [search]);
-  const go = useCallback((shown: Steering, prompt: string | null, concept: Concept | null) => setSearch(addressOf(shown, prompt, concept), { replace: true }), [setSearch]);
-  const change = useCallback(
-    (part: Partial<Steering>) => {
-      go({ ...shown, ...part }, search.get("prompt"), part.model ? null : concept); // a concept is one model's
-    },
-    [go, shown, search, concept],
+  const go = useCallback(
+    (part: Partial<Steering>, others: { prompt?: string; concept?: Concept | null } = {}) =>
+      setSearch(
+        (now) => {
+          const { prompt = now.get("prompt"), concept = part.model ? null : conceptOf(now) } = others; // a concept is one model's
+          return addressOf({ ...readSteering(now, "add"), ...part }, prompt, concept);
+        },
+        { replace: true },
+      ),
+    [setSearch],
   );
+  const change = useCallback((part: Partial<Steering>) => go(part), [go]);
   const model = models.find((each) => [each.ref.id, each.ref.name].includes(shown.model ?? "")) ?? models[0]!;
   const layers = model.layers.map((each) => each.name);
   const layer = shown.layers[0] ?? middleOf(layers.filter((name) => BLOCK.test(name))) ?? middleOf(layers) ?? "";
   const direction = useDirection(concept);
-  const choose = (chosen: Concept | null) => go({ ...shown, model: model.ref.id, units: [] }, search.get("prompt"), chosen);
+  const choose = (chosen: Concept | null) => go({ model: model.ref.id, units: [] }, { concept: chosen });
   const interventions = direction.data && concept ? alongOf(direction.data, shown) : interventionsOf(layer, shown);
   const [prompt, setPrompt] = useState(search.get("prompt") ?? FIRST);
   const [how, setHow] = useState({ max_tokens: 40, samples: 1, temperature: 0.7, seed: 0 });
@@ -71,7 +77,7 @@ function Desk({ models }: { models: Model[] }) {
           className="panel stacked"
           onSubmit={(event) => {
             event.preventDefault();
-            go({ ...shown, model: model.ref.id, layers: [layer] }, prompt, concept);
+            go({ model: model.ref.id, layers: [layer] }, { prompt, concept });
             write(model.ref.id, { ...how, prompt, chat: false, top_k: 64, scores: true, interventions: steered ? interventions : [] });
           }}
         >

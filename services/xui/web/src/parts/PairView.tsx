@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { useSearchParams } from "react-router";
 import { api, ask, type Comparison, type Concept, type ConceptMatch, type PairReport, thumbnail } from "../api/client";
 import { figure, percent } from "../format";
 import { ConceptMap } from "./ConceptMap";
+import { useAddress } from "./address";
 import { Loading, Refusal } from "./states";
 
 export const RELATIONS = ["universal", "shared", "weak", "unique", "undecided"] as const;
@@ -36,7 +36,7 @@ export function PairView({ comparison, ours, theirs }: { comparison: Comparison;
 const keyOf = (match: ConceptMatch): string => `${match.ours ?? ""}-${match.theirs ?? ""}`;
 
 function Pair({ pair, dataset }: { pair: PairReport; dataset: string }) {
-  const [search, setSearch] = useSearchParams();
+  const [search, setSearch] = useAddress();
   const chosen = search.get("match");
   const only = search.get("relation");
   const set = (name: string, value: string | null) =>
