@@ -38,6 +38,9 @@ from contracts.snapshots import (
 FactorName = Annotated[str, Field(pattern=r"^[^=]{1,80}=.{1,200}$", description="NAME=VALUE")]
 
 
+RangeBy = Literal["activation", "quantile"]
+
+
 class TextTerm(Contract):
     kind: Literal["text"] = "text"
     text: Annotated[str, Field(min_length=1, max_length=200)]
@@ -158,6 +161,30 @@ class ComponentDetail(Contract):
     nearest: list[Neighbour]
 
 
+class ExampleSet(Contract):
+    """A stretch of a component's activations: how many samples lie in it, and some of them, evenly by rank.
+
+    `low` and `high` are the ends of the stretch where it was cut by activation, and the extremes inside where it was
+    cut by rank.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+    n: int
+    examples: list[Example]
+
+
+class ExampleRange(Contract):
+    """Examples along all that a component does, strongest set first; the `n` of the sets sum to `n`."""
+
+    snapshot: str
+    lineage: str
+    component: ComponentRef
+    by: RangeBy
+    n: int
+    sets: list[ExampleSet]
+
+
 class FactorScore(Contract):
     """How well one component detects a recorded property; the standard error is Hanley and McNeil's."""
 
@@ -250,6 +277,26 @@ class ExplanationService(Protocol):
         self, caller: Caller, snapshot: SnapshotId, layer: LayerName, index: ComponentIndex, sign: Sign = 1
     ) -> ComponentDetail:
         """Show one component: examples, histogram, prototypes, nearest components."""
+        ...
+
+    @operation(
+        "GET",
+        "/snapshots/{snapshot}/components/{layer}/{index}/range",
+        right=Right.LOOK,
+        refuses=(UnknownSnapshot, UnknownLayer, UnknownComponent, CorruptArtifact),
+    )
+    def example_range(
+        self,
+        caller: Caller,
+        snapshot: SnapshotId,
+        layer: LayerName,
+        index: ComponentIndex,
+        sign: Sign = 1,
+        by: RangeBy = "activation",
+        sets: Annotated[int, Field(ge=2, le=32)] = 8,
+        examples: Annotated[int, Field(ge=1, le=24)] = 6,
+    ) -> ExampleRange:
+        """Show examples along all of a component's activations, in stretches equal in activation or in samples."""
         ...
 
     @operation(

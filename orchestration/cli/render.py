@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.base import Contract
-from contracts.explanation import Component, ComponentDetail, SearchHits
+from contracts.explanation import Component, ComponentDetail, ExampleRange, SearchHits
 from contracts.snapshots import Example, Snapshot
 
 
@@ -108,6 +108,17 @@ def show_components(components: Sequence[Component]) -> None:
                 component.maximum,
             )
             for component in components
+        ),
+    )
+
+
+def show_range(found: ExampleRange) -> None:
+    """Print the stretches of a component's activations with their examples."""
+    show_table(
+        ("activation", "samples", "share", "examples"),
+        (
+            (f"{one.low:.4g} to {one.high:.4g}", one.n, f"{one.n / found.n:.1%}", examples_text(one.examples))
+            for one in found.sets
         ),
     )
 

@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 import typer
 
 from contracts.crops import CropMethod
+from contracts.explanation import RangeBy
 from contracts.jobs import Repair
 from contracts.model import Precision
 from contracts.snapshots import SnapshotRequest
 from orchestration.cli.app import REFUSED, Json, desk
 from orchestration.cli.crops import write_crops
 from orchestration.cli.progress import follow
-from orchestration.cli.render import show_component, show_components, show_json, show_snapshot, show_table
+from orchestration.cli.render import show_component, show_components, show_json, show_range, show_snapshot, show_table
 from orchestration.pipelines.snapshot import layers_worth_explaining
 
 nouns = typer.Typer(no_args_is_help=True, help="Everything computed for (model, dataset, layers, encoder).")
@@ -158,12 +159,19 @@ def component(
     crops: Annotated[
         Path | None, typer.Option(help="Folder for the examples as PNG, cut to what the component saw.")
     ] = None,
+    along: Annotated[
+        RangeBy | None, typer.Option(help="Examples along the whole range, cut by activation or by quantile, instead.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show one component: examples, prototypes, nearest components."""
     if sign not in (1, -1):
         raise typer.BadParameter("1 or -1", param_hint="--sign")
     at = desk(context)
+    if along is not None:
+        found = at.explanation.example_range(at.caller, snapshot, layer, index, 1 if sign > 0 else -1, along)
+        show_json(found) if json else show_range(found)
+        return
     detail = at.explanation.component(at.caller, snapshot, layer, index, 1 if sign > 0 else -1)
     show_json(detail) if json else show_component(detail)
     if crops is not None:

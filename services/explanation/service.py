@@ -9,7 +9,16 @@ import numpy as np
 
 from contracts.base import Arrays, Caller, Page
 from contracts.errors import CorruptArtifact, XsysError
-from contracts.explanation import Component, ComponentDetail, FactorScores, SearchHits, SearchQuery, SnapshotCheck
+from contracts.explanation import (
+    Component,
+    ComponentDetail,
+    ExampleRange,
+    FactorScores,
+    RangeBy,
+    SearchHits,
+    SearchQuery,
+    SnapshotCheck,
+)
 from contracts.labels import ComponentLabels, LabelSet, Leaderboard
 from contracts.snapshots import Encoder, Sign, Snapshot
 from services.explanation.components import detail, listing
@@ -18,6 +27,7 @@ from services.explanation.encoders.registry import EncoderCache, available_encod
 from services.explanation.factors import factor_scores
 from services.explanation.opened import Opened, OpenedSnapshots, Pinned
 from services.explanation.opened_labels import OpenedLabels
+from services.explanation.ranges import example_range
 from services.explanation.repository import label_set_row, label_sets, newest_encoder, snapshot_row
 from services.explanation.rows import SnapshotRow
 from services.explanation.search import Searcher
@@ -76,6 +86,21 @@ class Explanation:
     def component(self, caller: Caller, snapshot: str, layer: str, index: int, sign: Sign = 1) -> ComponentDetail:
         """Show one component."""
         return detail(self.opened(caller, snapshot), layer, index, sign)
+
+    def example_range(
+        self,
+        caller: Caller,
+        snapshot: str,
+        layer: str,
+        index: int,
+        sign: Sign = 1,
+        by: RangeBy = "activation",
+        sets: int = 8,
+        examples: int = 6,
+    ) -> ExampleRange:
+        """Show examples along all of a component's activations."""
+        opened = self.opened(caller, snapshot)
+        return example_range(opened, layer, index, sign, by=by, sets=sets, examples=examples)
 
     def vectors(self, caller: Caller, snapshot: str, layer: str) -> Arrays:
         """Deliver a layer's semantic vectors."""

@@ -103,6 +103,24 @@ def red_picture() -> bytes:
     return held.getvalue()
 
 
+def test_a_component_shows_examples_along_its_whole_range(visitor, rest):
+    page = visitor
+    page.goto("/s/small/c/conv_head/3")
+    due = rest.get("/snapshots/small/components/conv_head/3/range").json()
+    along = page.get_by_role("region", name="Along the whole range").get_by_role("list", name="Activations from")
+    filled = [each for each in due["sets"] if each["n"] > 0]
+    expect(along).to_have_count(len(filled))
+    assert sum(each["n"] for each in due["sets"]) == due["n"] == 110
+    expect(along.last.get_by_role("listitem")).to_have_count(min(6, filled[-1]["n"]))
+    page.get_by_label("Cut into").select_option("quantile")
+    expect(along).to_have_count(8)
+    expect(page.get_by_text("14 pictures · 13 %").first).to_be_visible()
+    wide, side, whole = (
+        page.locator(f"main {part}").first.bounding_box()["width"] for part in ("section.panel", "aside", ".withside")
+    )
+    assert wide + side > 0.95 * whole  # pictures have all the room that figures leave
+
+
 def test_an_unknown_component_is_refused_with_a_remedy_and_not_a_blank_page(visitor, served, refusals):
     page = visitor
     refusals.append(404)

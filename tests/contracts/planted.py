@@ -60,6 +60,7 @@ from tests.contracts.instances import (
     DRIFT,
     ENCODER,
     EVALUATION,
+    EXAMPLE,
     HAPPENED,
     HITS,
     INVITATION,
@@ -134,6 +135,13 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "explanation.search": ({"snapshot": "s_1", "query": QUERY}, HITS),
     "explanation.components": ({"snapshot": "s_1", "layer": "blocks.1", "sort": "clarity"}, Page(items=[COMPONENT])),
     "explanation.component": ({"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1}, DETAIL),
+    "explanation.example_range": (
+        {"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1, "by": "quantile", "sets": 2, "examples": 1},
+        explanation.ExampleRange(
+            snapshot="s_1", lineage="l", component=REF, by="quantile", n=1,
+            sets=[explanation.ExampleSet(low=-5e-324, high=1 / 3, n=1, examples=[EXAMPLE])],
+        ),
+    ),
     "explanation.vectors": ({"snapshot": "s_1", "layer": "a b%2e"}, VECTORS),
     "explanation.factors": (
         {"snapshot": "s_1", "layer": "blocks.1", "factor": "artefact=tag", "k": 3},

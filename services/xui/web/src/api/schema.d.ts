@@ -2202,6 +2202,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshots/{snapshot}/components/{layer}/{index}/range": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show examples along all of a component's activations, in stretches equal in activation or in samples
+         * @description Show examples along all of a component's activations, in stretches equal in activation or in samples
+         */
+        get: operations["explanation_example_range"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/snapshots/{snapshot}/distributions": {
         parameters: {
             query?: never;
@@ -4997,6 +5017,43 @@ export interface components {
             position?: number | null;
             /** @description what of it was embedded, where the snapshot embeds crops */
             crop?: components["schemas"]["Box"] | null;
+        };
+        /**
+         * ExampleRange
+         * @description Examples along all that a component does, strongest set first; the `n` of the sets sum to `n`.
+         */
+        ExampleRange: {
+            /** Snapshot */
+            snapshot: string;
+            /** Lineage */
+            lineage: string;
+            component: components["schemas"]["ComponentRef"];
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "activation" | "quantile";
+            /** N */
+            n: number;
+            /** Sets */
+            sets: components["schemas"]["ExampleSet"][];
+        };
+        /**
+         * ExampleSet
+         * @description A stretch of a component's activations: how many samples lie in it, and some of them, evenly by rank.
+         *
+         *     `low` and `high` are the ends of the stretch where it was cut by activation, and the extremes inside where it was
+         *     cut by rank.
+         */
+        ExampleSet: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** N */
+            n: number;
+            /** Examples */
+            examples: components["schemas"]["Example"][];
         };
         /**
          * FactorScore
@@ -20213,6 +20270,108 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ComponentDetail"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownComponent, UnknownLayer, UnknownSnapshot */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description CorruptArtifact */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explanation_example_range: {
+        parameters: {
+            query?: {
+                sign?: 1 | -1;
+                by?: "activation" | "quantile";
+                sets?: number;
+                examples?: number;
+            };
+            header?: never;
+            path: {
+                /** @description id (`s_...`) or name of a snapshot */
+                snapshot: string;
+                layer: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExampleRange"];
                 };
             };
             /** @description Unauthenticated */

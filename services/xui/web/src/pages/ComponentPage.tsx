@@ -3,6 +3,7 @@ import { Link, useLocation, useParams, useSearchParams } from "react-router";
 import { api, ask, type ComponentDetail, type Snapshot } from "../api/client";
 import { figure, percent, plural, signMark } from "../format";
 import { ComponentLabels } from "../parts/ComponentLabels";
+import { ExamplesAlong } from "../parts/ExamplesAlong";
 import { Gallery } from "../parts/Gallery";
 import { HistogramChart } from "../parts/HistogramChart";
 import { componentName, componentPath, likePath, snapshotPath } from "../parts/links";
@@ -127,7 +128,7 @@ function Detail({ snapshot, at, detail }: { snapshot: Snapshot; at: string; deta
     <>
       {WHY[component.state] !== null && <p className="notice">{WHY[component.state]}</p>}
       <Metrics component={component} />
-      <div className="withside stacked">
+      <div className="withside folding">
         <div className="mainside">
           <section className="panel" aria-labelledby="examples-title">
             <h2 id="examples-title">
@@ -140,6 +141,7 @@ function Detail({ snapshot, at, detail }: { snapshot: Snapshot; at: string; deta
             )}
           </section>
           <ComponentLabels at={at} layer={component.ref.layer} index={component.ref.index} sign={component.ref.sign} />
+          <ExamplesAlong snapshot={snapshot} at={at} of={component.ref} />
           {lowest.length > 0 && (
             <section className="panel" aria-labelledby="lowest-title">
               <h2 id="lowest-title">

@@ -67,7 +67,7 @@ function Workspace({ session }: { session: AnalysisSession }) {
         )}
         .
       </p>
-      <div className="withside stacked">
+      <div className="withside folding">
         <div className="mainside">
           <Pins session={session} />
           <SessionNotes session={session} />
