@@ -10,6 +10,7 @@ from pydantic import Field
 from contracts.audit_log import AuditLogEntry, AuditLogReport, Head
 from contracts.base import Caller, Contract, Cursor, Limit, Name, Page, Right, operation
 from contracts.errors import NotFound, XsysError
+from contracts.lineage import Lineage, LineageKey, UnknownArtifact
 from contracts.members import (
     Invitation,
     InvitationRequest,
@@ -178,4 +179,9 @@ class GovernanceService(Protocol):
     @operation("GET", "/audit-log/verify", right=Right.AUDIT_LOG)
     def verify_audit_log(self, caller: Caller, head: Head | None = None) -> AuditLogReport:
         """Check the chain of hashes over the whole log, against a head that was kept elsewhere if one is given."""
+        ...
+
+    @operation("GET", "/lineage/{of}", right=Right.LOOK, refuses=(UnknownArtifact,))
+    def lineage(self, caller: Caller, of: LineageKey) -> Lineage:
+        """Show what an artifact was computed from, step by step, back to weights and pictures."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from orchestration.doctor import Finding
 from orchestration.gateway.probes import release
 from orchestration.gateway.shared import Announcer
 from orchestration.governance.audit_log import record
+from orchestration.governance.lineage import Registered
 from orchestration.governance.service import Governance
 from orchestration.jobs.bell import CeleryBell
 from orchestration.jobs.reaper import Reaper
@@ -25,7 +26,7 @@ from orchestration.migrate import upgrade
 from orchestration.pipelines.service import Pipelines, Planners
 from orchestration.sessions.service import Sessions
 from services.kit.blobs import Blobs
-from services.kit.db import Database
+from services.kit.db import Database, ReadSession
 from services.kit.objects import open_blobs
 from services.kit.settings import Settings
 from services.kit.stages import JobPlan, StageRegistry
@@ -95,6 +96,18 @@ def allowed_encoder(caller: Caller, name: str, settings: Settings) -> str:
     if names_a_file and Right.SERVER_PATHS not in caller.rights and not within:
         raise PathNotAllowed("this path lies outside the folders that may be read for you", field="encoder")
     return name
+
+
+def registered(db: ReadSession, workspace: str, keys: Collection[str]) -> dict[str, Registered]:
+    """Name the models and datasets behind keys."""
+    from services.data.repository import datasets_behind
+    from services.model.repository import models_behind
+
+    models = models_behind(db, workspace, keys)
+    datasets = datasets_behind(db, workspace, keys)
+    return {key: Registered("dataset", dataset.ref.id, dataset.ref.name) for key, dataset in datasets.items()} | {
+        key: Registered("model", model.ref.id, model.ref.name, model.lineage) for key, model in models.items()
+    }
 
 
 def build(settings: Settings) -> Wiring:
@@ -236,7 +249,7 @@ def build(settings: Settings) -> Wiring:
         atlas=atlas,
         core=core,
         jobs=pipelines,
-        governance=Governance(database, settings),
+        governance=Governance(database, settings, registry=registered),
         sessions=Sessions(database, key, explanation=explanation, audit=audit, data=data),
         xui=xui_app(),
     )

@@ -13,6 +13,7 @@ from contracts.governance import LOGIN_ONLY, OPERATOR, ROLES, Role
 from orchestration.governance import repository
 from orchestration.governance.audit_log import append
 from orchestration.governance.errors import LoginLinkSpent
+from orchestration.governance.lineage import Registry, nothing_registered
 from orchestration.governance.repository import Member
 from orchestration.governance.rows import LoginLinkRow, LoginSessionRow, MembershipRow, UserRow, WorkspaceRow
 from services.kit.db import Database, WriteSession, insert_if_absent
@@ -45,9 +46,15 @@ class Logins:
     """Who is asking, and how they came in."""
 
     def __init__(
-        self, database: Database, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        registry: Registry = nothing_registered,
     ) -> None:
         self._database = database
+        self._registry = registry
         self._key = load_token_key(settings.token_key, settings.home)
         self._clock = clock
 

@@ -11,6 +11,7 @@ from contracts.governance import LOGIN_ONLY, Identity, NewToken, Removed, Token,
 from orchestration.governance import repository
 from orchestration.governance.accounts import Accounts
 from orchestration.governance.audit_log import AuditLog, append
+from orchestration.governance.lineage import Lineages
 from orchestration.governance.logins import TOKEN
 from orchestration.governance.members import Members
 from orchestration.governance.rows import AccessTokenRow
@@ -20,7 +21,7 @@ from services.kit.tokens import make_token
 log = logger(__name__)
 
 
-class Governance(Members, Accounts, AuditLog):
+class Governance(Members, Accounts, AuditLog, Lineages):
     """Implements `contracts.governance.GovernanceService`, and everything about logging in."""
 
     def me(self, caller: Caller) -> Identity:

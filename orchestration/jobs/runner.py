@@ -8,11 +8,11 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from contracts.base import ArtifactKey
 from contracts.errors import Cancelled, LeaseLost, StaleArtifact, XsysError
@@ -35,6 +35,12 @@ from services.kit.tracing import span
 log = logger(__name__)
 OURS = Path(__file__).parents[2]
 Answer = TypeVar("Answer")
+
+
+def origins(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What a part's outputs depend on beside its input files: the content of the model that it runs."""
+    model = spec.get("model")
+    return {"model": model["model_sha256"]} if isinstance(model, dict) and "model_sha256" in model else {}
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ class Runner:
                 size = self.blobs.path(blob).stat().st_size
                 key = assignment.outputs[name]
                 artifact = Artifact(ArtifactKey(key), f"{assignment.stage}/{name}"[:80], blob, size)
-                record_artifact(db, assignment.workspace, artifact, assignment.inputs)
+                record_artifact(db, assignment.workspace, artifact, {**origins(assignment.spec), **assignment.inputs})
             for move in work.at_publish:
                 move(db)
             _, job = job_of_part(db, assignment.claim.part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from contracts.data import Dataset, Upload
 from contracts.errors import Conflict, UnknownDataset, UnreadableSource
 from services.data.rows import DatasetRow, UploadRow
+from services.kit.artifacts import batched
 from services.kit.db import ReadSession, WriteSession, upsert
 from services.kit.named import by_id_or_name
 
@@ -49,6 +51,15 @@ def require_free_name(db: ReadSession, workspace: str, name: str, dataset: str) 
     holder = db.scalar(query)
     if holder is not None and holder != dataset:
         raise Conflict(f"the name {name} belongs to {holder}, which has other content", field="name", dataset=holder)
+
+
+def datasets_behind(db: ReadSession, workspace: str, keys: Collection[str]) -> dict[str, Dataset]:
+    """Return the datasets whose manifest is one of these artifacts."""
+    found: dict[str, Dataset] = {}
+    for some in batched(sorted(keys), 500):
+        query = select(DatasetRow).where(DatasetRow.workspace == workspace, DatasetRow.manifest.in_(some))
+        found |= {row.manifest: Dataset.model_validate(row.dataset) for row in db.scalars(query)}
+    return found
 
 
 def record_upload(db: WriteSession, workspace: str, upload: Upload) -> None:

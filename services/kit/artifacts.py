@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,18 +46,24 @@ class Artifact:
     size: int
 
 
+def artifact_rows(db: ReadSession, workspace: str, keys: Iterable[str]) -> dict[str, ArtifactRow]:
+    """Return the rows of a workspace that exist under these keys, by key."""
+    found: dict[str, ArtifactRow] = {}
+    for some in batched(list(dict.fromkeys(keys)), 500):
+        query = select(ArtifactRow).where(ArtifactRow.workspace == workspace, ArtifactRow.key.in_(some))
+        found.update({row.key: row for row in db.scalars(query)})
+    return found
+
+
 def find_artifacts(db: ReadSession, workspace: str, keys: Iterable[str]) -> dict[str, Artifact]:
     """Return the artifacts of a workspace that exist under these keys, by key."""
-    wanted = list(dict.fromkeys(keys))
-    found: dict[str, Artifact] = {}
-    for start in range(0, len(wanted), 500):  # SQLite takes a bounded number of parameters
-        rows = db.scalars(
-            select(ArtifactRow).where(
-                ArtifactRow.workspace == workspace, ArtifactRow.key.in_(wanted[start : start + 500])
-            )
-        )
-        found.update({row.key: Artifact(ArtifactKey(row.key), row.kind, row.blob, row.size) for row in rows})
-    return found
+    rows = artifact_rows(db, workspace, keys)
+    return {key: Artifact(ArtifactKey(key), row.kind, row.blob, row.size) for key, row in rows.items()}
+
+
+def batched(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut keys into pieces: SQLite takes a bounded number of parameters."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 def the_artifact(db: ReadSession, workspace: str, key: str) -> Artifact:
@@ -95,13 +101,24 @@ def inputs_of(db: ReadSession, workspace: str, key: str) -> dict[str, ArtifactKe
     return {row.role: ArtifactKey(row.input) for row in rows}
 
 
+def ancestors(
+    db: ReadSession, workspace: str, keys: Iterable[str], known: Collection[str] = ()
+) -> dict[str, dict[str, str]]:
+    """Return all keys that `keys` depend on, themselves included, with their inputs by role; not what is `known`."""
+    seen: dict[str, dict[str, str]] = {}
+    front = sorted(set(keys) - set(known))
+    while front:
+        seen.update({key: {} for key in front})
+        following: set[str] = set()
+        for some in batched(front, 500):
+            query = select(LineageRow).where(LineageRow.workspace == workspace, LineageRow.key.in_(some))
+            for row in db.scalars(query.order_by(LineageRow.key, LineageRow.role)):
+                seen[row.key][row.role] = row.input
+                following.add(row.input)
+        front = sorted(following - seen.keys() - set(known))
+    return seen
+
+
 def ancestry(db: ReadSession, workspace: str, key: str) -> set[str]:
     """Return all keys that `key` depends on, itself included."""
-    seen: set[str] = set()
-    front = [key]
-    while front:
-        current = front.pop()
-        if current not in seen:
-            seen.add(current)
-            front.extend(inputs_of(db, workspace, current).values())
-    return seen
+    return set(ancestors(db, workspace, [key]))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from sqlalchemy import or_, select
+
 from contracts.errors import Conflict
 from contracts.model import Model
+from services.kit.artifacts import batched
 from services.kit.db import ReadSession, WriteSession
 from services.kit.named import by_id_or_name
 from services.model.rows import ModelRow
@@ -38,3 +43,17 @@ def add_model(db: WriteSession, workspace: str, model: Model) -> None:
             created_at=model.created_at,
         )
     )
+
+
+def models_behind(db: ReadSession, workspace: str, keys: Collection[str]) -> dict[str, Model]:
+    """Return the models whose content has one of these hashes, or that were registered as one of these artifacts."""
+    found: dict[str, Model] = {}
+    for some in batched(sorted(keys), 400):
+        ids = [f"m_{key[:16]}" for key in some]
+        query = select(ModelRow).where(
+            ModelRow.workspace == workspace, or_(ModelRow.id.in_(ids), ModelRow.lineage.in_(some))
+        )
+        for row in db.scalars(query):
+            model = Model.model_validate(row.record)
+            found |= {key: model for key in (model.ref.model_sha256, model.lineage) if key in keys}
+    return found

@@ -27,6 +27,7 @@ from contracts import (
     jobs,
     labels,
     language,
+    lineage,
     members,
     model,
     sae,
@@ -282,6 +283,17 @@ NEW_LINK = members.NewLink(id="l_1", path="/invite#secret", expires_at=NOW)
 ACT = audit_log.AuditLogEntry(
     seq=7, at=NOW, actor="u_1", actor_name="n", action="member.disabled", subject="u_2", facts={"role": "viewer"},
     correlation="c", previous=SHA, hash=SHA,
+)  # fmt: skip
+LINEAGE_KEY = "5" * 64
+LINEAGE = lineage.Lineage(
+    of=LINEAGE_KEY, artifacts=1, bytes=9,
+    steps=[
+        lineage.LineageStep(
+            kind="publish/snapshot", level=0, artifacts=2, gone=1, bytes=9, keys=[SHA], first_at=NOW, last_at=None,
+            computed_from=[lineage.LineageEdge(step=0, inputs=3)],
+        )
+    ],
+    origins=[lineage.LineageOrigin(kind="model", id="m_1", name="n", sha256=SHA, step=0)],
 )  # fmt: skip
 LOG_REPORT = audit_log.AuditLogReport(
     workspace="w", intact=False, entries=7, head=f"7:{SHA}",

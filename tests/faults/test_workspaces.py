@@ -21,7 +21,7 @@ from orchestration.bootstrap import build
 from orchestration.gateway.app import create_app
 from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import service_name
-from tests.contracts.instances import AS, AUDIT_ID, NOTE
+from tests.contracts.instances import AS, AUDIT_ID, LINEAGE_KEY, NOTE
 from tests.contracts.planted import PLAIN
 from tests.faults.everything import settings_in
 
@@ -95,6 +95,7 @@ class Here:
             "my sae": "sae", "atlas_1": wiring.atlas.atlases(me).items[0].id, "my atlas": "atlas",
             "align_1": alignment, "align_2": alignment, "my capture": "of first", AS: session.id,
             "j_00000001": jobs["snapshot"], "u_1": me.user, "t_1": token, "l_1": invitation,
+            LINEAGE_KEY: wiring.explanation.snapshot(me, snapshot).lineage,
             NOTE: note, "k_0123456789abcdef": self.link.link.id, "u b%2e": me.user,
         }  # fmt: skip
 
@@ -164,7 +165,7 @@ def test_its_own_workspace_finds_it(service, name, here):
     refused = refusal(lambda: getattr(here.services[service], name)(here.owner, **given))
     about_workspace = {"UnknownModel", "UnknownDataset", "UnknownSnapshot", "UnknownAudit", "UnknownJob", "UnknownSae",
                        "UnknownAtlas", "UnknownAlignment", "UnknownCapture", "UnknownComparison", "UnknownSession",
-                       "UnknownLabels"}  # fmt: skip
+                       "UnknownLabels", "UnknownArtifact"}  # fmt: skip
     assert refused is None or type(refused).__name__ not in about_workspace, refused
 
 

@@ -16,6 +16,7 @@ const ComparisonPage = lazy(async () => ({ default: (await import("./pages/Compa
 const ComparisonsPage = lazy(async () => ({ default: (await import("./pages/ComparisonsPage")).ComparisonsPage }));
 const DatasetPage = lazy(async () => ({ default: (await import("./pages/DatasetPage")).DatasetPage }));
 const DatasetsPage = lazy(async () => ({ default: (await import("./pages/DatasetsPage")).DatasetsPage }));
+const LineagePage = lazy(async () => ({ default: (await import("./pages/LineagePage")).LineagePage }));
 const JobPage = lazy(async () => ({ default: (await import("./pages/JobPage")).JobPage }));
 const JobsPage = lazy(async () => ({ default: (await import("./pages/JobsPage")).JobsPage }));
 const LabelsPage = lazy(async () => ({ default: (await import("./pages/LabelsPage")).LabelsPage }));
@@ -71,6 +72,7 @@ export function App() {
         <Route path="/datasets" element={<DatasetsPage />} />
         <Route path="/datasets/:dataset" element={<DatasetPage />} />
         <Route path="/models" element={<ModelsPage />} />
+        <Route path="/lineage/:key" element={<LineagePage />} />
         <Route path="/members" element={<MembersPage />} />
         <Route path="*" element={<NoPage />} />
       </Route>

@@ -63,3 +63,12 @@ export const signMark = (sign: number): string => (sign < 0 ? "−" : "+");
 export function words(name: string): string {
   return name.replaceAll(/[_-]+/g, " ");
 }
+
+const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
+
+/** A size in powers of a thousand, as disks are sold. */
+export function bytes(size: number): string {
+  const power = Math.min(UNITS.length - 1, size < 1000 ? 0 : Math.floor(Math.log10(size) / 3));
+  const value = size / 1000 ** power;
+  return `${power > 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} ${UNITS[power]}`;
+}

@@ -1116,6 +1116,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/lineage/{of}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what an artifact was computed from, step by step, back to weights and pictures
+         * @description Show what an artifact was computed from, step by step, back to weights and pictures
+         */
+        get: operations["governance_lineage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/login": {
         parameters: {
             query?: never;
@@ -5850,6 +5870,84 @@ export interface components {
             behind?: components["schemas"]["Estimate"] | null;
             /** P Behind */
             p_behind?: number | null;
+        };
+        /**
+         * Lineage
+         * @description All that one artifact depends on, by kind, from the result to the origins.
+         */
+        Lineage: {
+            /** Of */
+            of: string;
+            /** Artifacts */
+            artifacts: number;
+            /** Bytes */
+            bytes: number;
+            /** Steps */
+            steps: components["schemas"]["LineageStep"][];
+            /** Origins */
+            origins: components["schemas"]["LineageOrigin"][];
+        };
+        /**
+         * LineageEdge
+         * @description What a step was computed from: another step's number in the list, and how many inputs that were.
+         */
+        LineageEdge: {
+            /** Step */
+            step: number;
+            /** Inputs */
+            inputs: number;
+        };
+        /**
+         * LineageOrigin
+         * @description A registered model or dataset that a step is, or was computed from.
+         */
+        LineageOrigin: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "model" | "dataset";
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Sha256
+             * @description of the model (weights, architecture, preprocessing), or of the dataset's manifest
+             */
+            sha256: string;
+            /** Step */
+            step: number;
+        };
+        /**
+         * LineageStep
+         * @description Artifacts of one kind (`stage/output`) on the way. `gone` ones are known, and their bytes are not kept any more.
+         *
+         *     `level` counts the steps from the result, which has 0; every edge leads to a higher level, but for a step that
+         *     comes again and again, such as an epoch.
+         */
+        LineageStep: {
+            /** Kind */
+            kind: string;
+            /** Level */
+            level: number;
+            /** Artifacts */
+            artifacts: number;
+            /** Gone */
+            gone: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Keys
+             * @description the first twenty, sorted
+             */
+            keys: string[];
+            /** First At */
+            first_at: string | null;
+            /** Last At */
+            last_at: string | null;
+            /** Computed From */
+            computed_from: components["schemas"]["LineageEdge"][];
         };
         /**
          * LinkRequest
@@ -14819,6 +14917,91 @@ export interface operations {
                 };
             };
             /** @description BadTemplate, EmptyVocabulary, InvalidRequest, LabelTooLong, NoTextSide, UnknownScorer */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    governance_lineage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                of: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lineage"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownArtifact */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;

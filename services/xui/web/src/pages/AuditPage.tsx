@@ -6,6 +6,7 @@ import { AuditScatter } from "../parts/AuditScatter";
 import { Fact } from "../parts/Fact";
 import { Findings } from "../parts/Findings";
 import { useAddress } from "../parts/address";
+import { LineageLink } from "../parts/LineageLink";
 import { snapshotPath } from "../parts/links";
 import { useSnapshot } from "../parts/snapshot";
 import { Repairs } from "../parts/Repairs";
@@ -66,6 +67,7 @@ function Shown({ audit }: { audit: Audit }) {
         <Fact name="Tests" value={count(calibration.tests)} />
         <Fact name="Smallest p" value={activation(calibration.smallest_p)} />
         <Fact name="Created" value={moment(audit.created_at)} />
+        <Fact name="Lineage" value={<LineageLink of={audit.lineage} what={shortHash(audit.lineage)} />} />
       </dl>
       {calibration.resolution_limited && (
         <p className="notice">

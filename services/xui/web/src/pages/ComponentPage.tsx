@@ -6,6 +6,7 @@ import { ComponentLabels } from "../parts/ComponentLabels";
 import { ExamplesAlong } from "../parts/ExamplesAlong";
 import { Gallery } from "../parts/Gallery";
 import { HistogramChart } from "../parts/HistogramChart";
+import { LineageLink } from "../parts/LineageLink";
 import { componentName, componentPath, likePath, snapshotPath } from "../parts/links";
 import { Metrics } from "../parts/Metrics";
 import { PinButton } from "../parts/PinButton";
@@ -161,6 +162,9 @@ function Detail({ snapshot, at, detail }: { snapshot: Snapshot; at: string; deta
             </p>
           </section>
           {detail.prototypes.length > 0 && <Prototypes detail={detail} dataset={dataset} />}
+          <p className="small">
+            <LineageLink of={detail.lineage} />
+          </p>
           {detail.nearest.length > 0 && <Nearest snapshot={snapshot} at={at} detail={detail} />}
         </aside>
       </div>

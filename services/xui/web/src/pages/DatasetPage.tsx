@@ -2,8 +2,9 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
 import { api, ask, type Sample, thumbnail } from "../api/client";
-import { count, moment, plural } from "../format";
+import { count, moment, plural, shortHash } from "../format";
 import { Fact } from "../parts/Fact";
+import { LineageLink } from "../parts/LineageLink";
 import { MoreButton } from "../parts/listing";
 import { SampleDialog } from "../parts/SampleDialog";
 import { Loading, Refusal } from "../parts/states";
@@ -34,6 +35,7 @@ export function DatasetPage() {
             <Fact name="Duplicates" value={count(dataset.data.n_duplicates)} />
             <Fact name="Source" value={dataset.data.source} />
             <Fact name="Created" value={moment(dataset.data.created_at)} />
+            <Fact name="Lineage" value={<LineageLink of={dataset.data.lineage} what={shortHash(dataset.data.lineage)} />} />
           </dl>
           <Rejected id={id} n={dataset.data.n_rejected} />
           <Samples id={dataset.data.ref.id} />

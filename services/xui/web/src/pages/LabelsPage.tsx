@@ -1,11 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { useParams } from "react-router";
 import { api, ask, type Estimate, type LabelSet, type LayerLeaderboard, type Snapshot } from "../api/client";
-import { count, figure, moment, plural, words } from "../format";
+import { count, figure, moment, plural, shortHash, words } from "../format";
 import { Fact } from "../parts/Fact";
 import { IntervalBar } from "../parts/IntervalBar";
 import { useAddress } from "../parts/address";
 import { setFor, useLabelling, useLabelSets } from "../parts/labels";
+import { LineageLink } from "../parts/LineageLink";
 import { useSnapshot } from "../parts/snapshot";
 import { SnapshotHead } from "../parts/SnapshotHead";
 import { Empty, Loading, Refusal } from "../parts/states";
@@ -83,6 +84,7 @@ function Leaderboards({ at, sets }: { at: string; sets: LabelSet[] }) {
           <Fact name="Names as vectors" value={set.text} />
           <Fact name="Encoder" value={set.encoder} />
           <Fact name="Judged by" value={set.simulator} />
+          <Fact name="Lineage" value={<LineageLink of={set.lineage} what={shortHash(set.lineage)} />} />
         </dl>
       )}
       {board.isPending && <Loading what="the leaderboards" />}

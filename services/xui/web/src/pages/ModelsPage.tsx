@@ -1,6 +1,7 @@
 import type { Model } from "../api/client";
 import { count, moment, plural, shortHash } from "../format";
 import { Fact } from "../parts/Fact";
+import { LineageLink } from "../parts/LineageLink";
 import { useListing } from "../parts/listing";
 import { ModelCost } from "../parts/ModelCost";
 import { NewModel } from "../parts/NewModel";
@@ -45,6 +46,7 @@ function ModelPanel({ model, open, others }: { model: Model; open: boolean; othe
         <Fact name="Weights" value={shortHash(model.ref.weights_sha256)} />
         <Fact name="Licence" value={model.licence ?? "–"} />
         <Fact name="Created" value={moment(model.created_at)} />
+        <Fact name="Lineage" value={<LineageLink of={model.lineage} what={shortHash(model.lineage)} />} />
       </dl>
       {reads && <ModelCost model={model} others={others} />}
       <details open={open} className="spaced">

@@ -1,4 +1,6 @@
-export function Fact({ name, value }: { name: string; value: string }) {
+import type { ReactNode } from "react";
+
+export function Fact({ name, value }: { name: string; value: ReactNode }) {
   return (
     <div>
       <dt>{name}</dt>

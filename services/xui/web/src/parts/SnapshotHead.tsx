@@ -1,6 +1,7 @@
 import { Link, NavLink } from "react-router";
 import type { Snapshot } from "../api/client";
 import { plural, words } from "../format";
+import { LineageLink } from "./LineageLink";
 import { snapshotPath } from "./links";
 
 const VIEWS = [
@@ -20,7 +21,7 @@ export function SnapshotHead({ snapshot, at }: { snapshot: Snapshot; at: string 
       <p className="lead">
         {snapshot.model.name} on <Link to={`/datasets/${snapshot.dataset.id}`}>{snapshot.dataset.name}</Link> ·{" "}
         {plural(snapshot.dataset.n, "picture")} · encoder {snapshot.encoder.name}
-        {snapshot.request.crop && snapshot.request.crop !== "none" && ` · crops by ${words(snapshot.request.crop)}`}
+        {snapshot.request.crop && snapshot.request.crop !== "none" && ` · crops by ${words(snapshot.request.crop)}`} · <LineageLink of={snapshot.lineage} what="lineage" />
       </p>
       <nav className="tabs" aria-label="Views of the snapshot">
         {VIEWS.map(([path, name]) => (
