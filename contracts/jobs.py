@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-from datetime import datetime
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -22,7 +20,7 @@ from contracts.atlas import (
 from contracts.attribution import UnknownMethod
 from contracts.attribution_evaluation import AttributionEvaluation, EvaluationRequest
 from contracts.audit import AuditRequest, BadPolicy, UnknownAudit, UnknownReadout
-from contracts.base import Caller, Contract, Cursor, FiniteFloat, Limit, Page, Right, operation
+from contracts.base import Caller, Cursor, Limit, Page, Right, operation
 from contracts.captures import CaptureRequest, CorpusTooSmall, UnknownCapture
 from contracts.corpora import CorpusTooLarge, HoldsPictures, HoldsText
 from contracts.corrections import CorrectionRequest, NothingCorrected
@@ -61,75 +59,21 @@ from contracts.language import (
     ReadsText,
 )
 from contracts.model import ModelRegistration
+from contracts.progress import Failure as Failure
+from contracts.progress import Job as Job
+from contracts.progress import JobId as JobId
+from contracts.progress import Repair as Repair
+from contracts.progress import Stage as Stage
+from contracts.progress import State as State
+from contracts.progress import Usage as Usage
 from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownLatent, UnknownSae
-from contracts.snapshots import SnapshotId, SnapshotRequest
+from contracts.snapshots import SnapshotRequest
 from contracts.steering import DegenerateDirection
 from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
-JobId = Annotated[str, Field(pattern=r"^j_[0-9a-z]{8,40}$")]
 IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class State(enum.StrEnum):
-    """Of a job, a stage or a part. Stages and parts of later stages are `waiting` until their turn."""
-
-    WAITING = "waiting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Failure(Contract):
-    """Why a part failed: `reason` is the snake-case refusal name (`storage_full`) or `internal_error`."""
-
-    reason: str
-    detail: str
-    remedy: str | None = None
-    where: str | None = None
-    part: str | None = None
-
-
-class Stage(Contract):
-    """A step of a job. `rate` is in `unit` per second; both it and `seconds_left` are None until they are known."""
-
-    name: str
-    state: State
-    parts: int
-    parts_done: int
-    parts_reused: int
-    unit: str
-    done: int
-    total: int
-    rate: FiniteFloat | None = None
-    seconds_left: FiniteFloat | None = None
-
-
-class Job(Contract):
-    """Something a user asked for that takes a while. `result` names what it made: a dataset, model or snapshot."""
-
-    id: str
-    kind: str
-    title: str
-    state: State
-    stages: list[Stage]
-    result: str | None = None
-    failures: list[Failure] = []
-    cancel_requested: bool = False
-    created_by: str
-    created_at: datetime
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    version: int
-
-
-class Repair(Contract):
-    """Recompute the damaged artifacts of a snapshot."""
-
-    snapshot: SnapshotId
 
 
 class JobService(Protocol):
@@ -377,6 +321,11 @@ class JobService(Protocol):
     @operation("POST", "/repairs", right=Right.SUBMIT, refuses=(IdempotencyConflict, UnknownSnapshot))
     def repair_snapshot(self, caller: Caller, body: Repair, idempotency_key: IdempotencyKey | None = None) -> Job:
         """Recompute the damaged artifacts of a snapshot; everything intact stays."""
+        ...
+
+    @operation("GET", "/usage", right=Right.LOOK)
+    def usage(self, caller: Caller) -> Usage:
+        """Show what the workspace uses of its quotas, and which kinds of results take most."""
         ...
 
     @operation("GET", "/jobs", right=Right.LOOK)

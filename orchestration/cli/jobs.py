@@ -15,6 +15,7 @@ nouns = typer.Typer(no_args_is_help=True, help="Long work: datasets, models and 
 def attach(app: typer.Typer) -> None:
     """Add this noun to the command tree."""
     app.add_typer(nouns, name="job")
+    app.command("usage")(usage)
 
 
 @nouns.command("list")
@@ -72,3 +73,20 @@ def retry(context: typer.Context, job: str, json: Json = False) -> None:
     at = desk(context)
     done = follow(at, at.jobs.retry(at.caller, job), quiet=json)
     show_json(done) if json else show_job(done)
+
+
+def usage(context: typer.Context, json: Json = False) -> None:
+    """Show what the workspace uses of its quotas, and which results take most."""
+    at = desk(context)
+    found = at.jobs.usage(at.caller)
+    if json:
+        show_json(found)
+        return
+    for what, used, limit in (
+        ("unfinished jobs", found.unfinished_jobs, found.job_limit),
+        ("bytes of results", found.bytes, found.byte_limit),
+    ):
+        typer.echo(f"{used:,} {what}" + ("" if limit is None else f" of {limit:,}"))
+    show_table(
+        ("kind of result", "number", "bytes"), ((one.kind, one.artifacts, f"{one.bytes:,}") for one in found.largest)
+    )

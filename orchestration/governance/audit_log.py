@@ -15,7 +15,7 @@ from contracts.base import Caller, Page
 from contracts.errors import InvalidRequest
 from orchestration.governance.rows import AuditChainRow, AuditEntryRow, UserRow
 from services.kit.cursors import decode_cursor, encode_cursor
-from services.kit.db import Database, ReadSession, WriteSession, insert_if_absent
+from services.kit.db import Database, ReadSession, WriteSession, any_bytes, insert_if_absent
 from services.kit.logging import correlation_id
 
 START = "0" * 64  # what the first entry names as its predecessor
@@ -105,7 +105,7 @@ class AuditLog:
             if not isinstance(before, int):
                 raise InvalidRequest("this cursor belongs to another listing", field="cursor")
             query = query.where(row.seq < before)
-        with self._database.reading() as db:
+        with self._database.reading() as db, any_bytes(db):
             found = db.execute(query).all()
         items = [_shown(entry, name) for entry, name in found[:limit]]
         return Page(items=items, next=encode_cursor([items[-1].seq]) if len(found) > limit else None)
@@ -117,7 +117,7 @@ class AuditLog:
         broken: BrokenEntry | None = None
         if kept == 0 and kept_hash != START:
             broken = BrokenEntry(seq=0, reason=Tampering.REWRITTEN, detail="no log begins with the given head")
-        with self._database.reading() as db:
+        with self._database.reading() as db, any_bytes(db):
             for entry in _entries(db, caller.workspace):
                 broken = broken or _first_fault(db, entry, count + 1, last)
                 count, last = count + 1, entry.hash

@@ -89,6 +89,14 @@ def page_of_jobs(db: ReadSession, workspace: str, limit: int, before: str | None
     return list(db.scalars(query if before is None else query.where(JobRow.id < before)))
 
 
+def shares_of(db: ReadSession, workspace: str, limit: int) -> list[tuple[str, int, int]]:
+    """Return the kinds of results that take most: kind, number, bytes."""
+    size = func.sum(ArtifactRow.size)
+    query = select(ArtifactRow.kind, func.count(), size).where(ArtifactRow.workspace == workspace)
+    query = query.group_by(ArtifactRow.kind).order_by(size.desc(), ArtifactRow.kind).limit(limit)
+    return [(kind, int(count), int(total)) for kind, count, total in db.execute(query)]
+
+
 def stages_of(db: ReadSession, job: str) -> list[StageRow]:
     """Return the stages of a job in order."""
     return list(db.scalars(select(StageRow).where(StageRow.job == job).order_by(StageRow.position)))

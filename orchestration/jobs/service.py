@@ -11,13 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from contracts.attribution_evaluation import AttributionEvaluation
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
-from contracts.jobs import Job, State
+from contracts.jobs import Job, State, Usage
 from contracts.steering_evaluation import SteeringEvaluation
 from contracts.training import Curve, Pruning
 from orchestration.governance.audit_log import hold, record
 from orchestration.jobs.bell import Bell, unit_of_work
 from orchestration.jobs.progression import cancel_job, end_job, reopen_job, start_stage
-from orchestration.jobs.quotas import require_room
+from orchestration.jobs.quotas import require_room, usage_of
 from orchestration.jobs.repository import (
     ENDED,
     insert_job,
@@ -93,6 +93,11 @@ class Jobs:
         """Show one job."""
         with self.database.reading() as db:
             return job_of(db, visible_job(db, caller, job))
+
+    def usage(self, caller: Caller) -> Usage:
+        """Show what the workspace uses of its quotas."""
+        with self.database.reading() as db:
+            return usage_of(db, caller.workspace, self.settings)
 
     def jobs(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Job]:
         """List the jobs of the workspace, newest first."""

@@ -16,7 +16,7 @@ from contracts.corrections import CorrectionRequest
 from contracts.data import DataService, DatasetRegistration
 from contracts.errors import StaleArtifact
 from contracts.explanation import ExplanationService
-from contracts.jobs import Job, Repair
+from contracts.jobs import Job, Repair, Usage
 from contracts.labels import LabelRequest
 from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
@@ -189,6 +189,10 @@ class Pipelines:
         with self._database.writing() as db:
             forget_artifacts(db, caller.workspace, damaged)
         return self._submit(caller, body, idempotency_key, plan)
+
+    def usage(self, caller: Caller) -> Usage:
+        """Show what the workspace uses of its quotas."""
+        return self._jobs.usage(caller)
 
     def jobs(self, caller: Caller, limit: int = 50, cursor: str | None = None) -> Page[Job]:
         """List the jobs of the workspace, newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -184,6 +185,23 @@ class Database:
         """Close all pooled connections."""
         for engine in (self._writer, self._reader, self._glancer):
             engine.dispose()
+
+
+@contextmanager
+def any_bytes(db: ReadSession) -> Iterator[None]:
+    r"""Read text that is no UTF-8 as escapes (`\xff`) instead of failing.
+
+    SQLite alone stores such bytes, and only for whoever writes its file by other means: PostgreSQL refuses them.
+    """
+    driver = db.connection().connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        yield
+        return
+    before, driver.text_factory = driver.text_factory, lambda raw: raw.decode("utf-8", "backslashreplace")
+    try:
+        yield
+    finally:
+        driver.text_factory = before
 
 
 def insert_if_absent(db: WriteSession, row: type[Table], **values: object) -> None:

@@ -77,3 +77,15 @@ def log_in(page, password: str) -> None:
     page.get_by_label("Name").fill("lovelace")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def test_what_the_workspace_uses_is_shown(visitor, rest):
+    page = visitor
+    page.goto("/members")
+    used = page.get_by_role("region", name="What this workspace uses")
+    due = rest.get("/usage").json()
+    assert due["bytes"] > 0 and due["byte_limit"] is None
+    expect(used).to_contain_text("no limit")
+    rows = used.get_by_role("table", name="Kinds of results by size").get_by_role("row")
+    expect(rows).to_have_count(len(due["largest"]) + 1)
+    expect(rows.nth(1)).to_contain_text(due["largest"][0]["kind"].partition("/")[0])

@@ -30,6 +30,7 @@ from contracts import (
     lineage,
     members,
     model,
+    progress,
     sae,
     session_events,
     sessions,
@@ -283,6 +284,10 @@ NEW_LINK = members.NewLink(id="l_1", path="/invite#secret", expires_at=NOW)
 ACT = audit_log.AuditLogEntry(
     seq=7, at=NOW, actor="u_1", actor_name="n", action="member.disabled", subject="u_2", facts={"role": "viewer"},
     correlation="c", previous=SHA, hash=SHA,
+)  # fmt: skip
+USAGE = progress.Usage(
+    unfinished_jobs=1, job_limit=None, bytes=2**53 - 1, byte_limit=10,
+    largest=[progress.Share(kind="a/b", artifacts=1, bytes=3)],
 )  # fmt: skip
 LINEAGE_KEY = "5" * 64
 LINEAGE = lineage.Lineage(

@@ -36,7 +36,7 @@ LISTS = {
 }  # fmt: skip
 OWN = {
     "governance.me", "governance.create_token", "governance.members", "governance.invite", "governance.audit_log",
-    "governance.verify_audit_log", "data.upload", "jobs.register_model", "jobs.register_dataset",
+    "governance.verify_audit_log", "data.upload", "jobs.register_model", "jobs.register_dataset", "jobs.usage",
 }  # fmt: skip
 READS = [
     (service_name(protocol), name)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from contracts.base import Caller
 from contracts.errors import Unauthenticated
@@ -266,6 +267,21 @@ def test_the_first_tampered_entry_is_named_with_what_was_done(governance, admin,
     assert not report.intact
     assert (report.broken.seq, report.broken.reason) == (seq, reason)
     governance.audit_log(admin)  # a log that was tampered with can still be read
+
+
+@pytest.mark.parametrize("column", ["subject", "facts", "actor", "hash", "at"])
+def test_bytes_that_are_no_text_are_found_as_a_change(governance, admin, database, column):
+    written(governance, admin, database)
+    if not database.sqlite:
+        with pytest.raises(DBAPIError, match="invalid byte sequence"):
+            tamper(database, f"UPDATE audit_entry SET {column} = convert_from('\\xff41', 'UTF8') WHERE seq = 3")
+        return
+    tamper(database, f"UPDATE audit_entry SET {column} = CAST(x'ff41' AS TEXT) WHERE seq = 3")
+    report = governance.verify_audit_log(admin)
+    assert (report.broken.seq, report.broken.reason) == (3, "changed")
+    shown = governance.audit_log(admin).items
+    assert len(shown) == report.entries
+    assert [entry.seq for entry in shown if "\\xffA" in entry.model_dump_json().replace("\\\\", "\\")] == [3]
 
 
 def test_a_cut_or_rewritten_end_shows_only_against_a_head_that_was_kept(governance, admin, database):

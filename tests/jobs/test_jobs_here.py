@@ -133,6 +133,20 @@ def test_a_workspace_that_is_full_begins_no_job(wiring, quiet, settings, tmp_pat
         quiet.submit(ME, hash_plan(tmp_path / "log", parts=3), body_hash="c")
 
 
+def test_what_a_workspace_uses_is_counted_for_itself_alone(wiring, quiet, settings, tmp_path):
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=2, steps=1, pause=0), body_hash="a")
+    runner_of(wiring).work_off(first_part(wiring))
+    quiet.submit(ME, hash_plan(tmp_path / "log", parts=4), body_hash="b")
+    quiet.settings = settings.model_copy(update={"quota_jobs": 7})
+    used = quiet.usage(ME)
+    assert (used.unfinished_jobs, used.job_limit, used.byte_limit) == (1, 7, None)
+    with wiring.database.reading() as db:
+        assert used.bytes == bytes_of(db, ME.workspace)
+    sizes = [one.bytes for one in used.largest]
+    assert sizes == sorted(sizes, reverse=True) and sum(one.artifacts for one in used.largest) == 3
+    assert (quiet.usage(OTHER).bytes, quiet.usage(OTHER).largest) == (0, [])
+
+
 def test_another_workspace_does_not_see_a_job(quiet, tmp_path):
     job = quiet.submit(ME, hash_plan(tmp_path / "log"), body_hash="a")
     for ask in (quiet.job, quiet.cancel, quiet.retry):

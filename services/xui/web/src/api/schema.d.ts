@@ -2550,6 +2550,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what the workspace uses of its quotas, and which kinds of results take most
+         * @description Show what the workspace uses of its quotas, and which kinds of results take most
+         */
+        get: operations["jobs_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -7805,6 +7825,18 @@ export interface components {
             changed_at: string;
         };
         /**
+         * Share
+         * @description What one kind of result takes. A file that two results share counts for both here, once in the whole.
+         */
+        Share: {
+            /** Kind */
+            kind: string;
+            /** Artifacts */
+            artifacts: number;
+            /** Bytes */
+            bytes: number;
+        };
+        /**
          * ShareLink
          * @description A link without its secret.
          */
@@ -9049,6 +9081,25 @@ export interface components {
             kind: "upload";
             /** Upload */
             upload: string;
+        };
+        /**
+         * Usage
+         * @description What a workspace uses of what it may have; a limit is None where the operator set none.
+         */
+        Usage: {
+            /** Unfinished Jobs */
+            unfinished_jobs: number;
+            /** Job Limit */
+            job_limit: number | null;
+            /** Bytes */
+            bytes: number;
+            /** Byte Limit */
+            byte_limit: number | null;
+            /**
+             * Largest
+             * @description kinds of results by their size, the ten largest
+             */
+            largest: components["schemas"]["Share"][];
         };
         /**
          * UsedLatent
@@ -22132,6 +22183,80 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest, UnsafeArchive */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_usage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Usage"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;

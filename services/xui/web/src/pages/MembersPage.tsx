@@ -6,6 +6,7 @@ import { Columns } from "../parts/Columns";
 import { useListing } from "../parts/listing";
 import { Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { UsagePanel } from "../parts/UsagePanel";
 import { useMay, useSession } from "../session";
 
 const ROLES = ["viewer", "analyst", "auditor", "admin"] as const satisfies readonly Role[];
@@ -19,6 +20,7 @@ export function MembersPage() {
     <main className="page">
       <h1>Members</h1>
       {manages ? <Members /> : <p className="lead">Only admins manage members.</p>}
+      <UsagePanel />
       {reads && <AuditLog />}
     </main>
   );
