@@ -5,6 +5,7 @@ import { Fact } from "../parts/Fact";
 import { useListing } from "../parts/listing";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
+import { TourButton } from "../parts/Tour";
 import { useMay } from "../session";
 
 export function SnapshotsPage() {
@@ -15,11 +16,14 @@ export function SnapshotsPage() {
     <main className="page">
       <div className="titlerow">
         <h1>Snapshots</h1>
-        {may && (
-          <Link className="button" to="/snapshots/new">
-            Explain a model
-          </Link>
-        )}
+        <p className="actions">
+          {items.length > 0 && <TourButton />}
+          {may && (
+            <Link className="button" to="/snapshots/new">
+              Explain a model
+            </Link>
+          )}
+        </p>
       </div>
       <p className="lead">A snapshot holds what every component of a model's layers responds to, on one dataset.</p>
       {query.isPending && <Loading what="snapshots" />}

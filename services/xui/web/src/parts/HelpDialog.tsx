@@ -1,4 +1,5 @@
 import { useEffect, useRef } from "react";
+import { TourButton } from "./Tour";
 
 const KEYS: [string, [string, string][]][] = [
   [
@@ -76,6 +77,7 @@ export function HelpDialog() {
             </section>
           ))}
           <p className="actions">
+            <TourButton then={() => dialog.current?.close()} />
             <button type="button" className="button" onClick={() => dialog.current?.close()}>
               Close
             </button>

@@ -9,6 +9,7 @@ import { Boundary } from "./Boundary";
 import { HelpDialog } from "./HelpDialog";
 import { SessionBar } from "./SessionBar";
 import { Loading } from "./states";
+import { Tour } from "./Tour";
 
 const PAGES = [
   ["/", "Snapshots"],
@@ -75,6 +76,7 @@ export function Shell() {
         </Boundary>
       </div>
       <SessionBar />
+      <Tour />
     </AnalysisProvider>
   );
 }
