@@ -20,6 +20,7 @@ from contracts.errors import (
     UnknownSnapshot,
     XsysError,
 )
+from contracts.replay import Replay
 from contracts.session_events import AuditSeen, EventDraft, NoteId, PagePath, Pinned, Seq, SessionEvent, Title
 from contracts.snapshots import SnapshotId
 
@@ -290,6 +291,17 @@ class SessionService(Protocol):
         self, caller: Caller, session: SessionId, body: EventDraft, idempotency_key: IdempotencyKey | None = None
     ) -> SessionEvent:
         """Add an event: something searched, seen, steered, pinned, noted, moved or undone."""
+        ...
+
+    @operation(
+        "POST",
+        "/sessions/{session}/history/{seq}/replay",
+        right=Right.AUDIT_LOG,
+        refuses=(*SEEN, UnknownEvent),
+        idempotent=True,
+    )
+    def replay(self, caller: Caller, session: SessionId, seq: Seq) -> Replay:
+        """Compute what an event recorded once more and compare; refusals of what was asked are part of the answer."""
         ...
 
     @operation("POST", "/sessions/{session}/branches", right=Right.ANNOTATE, refuses=(*SEEN, UnknownEvent))

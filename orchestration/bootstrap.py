@@ -250,7 +250,7 @@ def build(settings: Settings) -> Wiring:
         core=core,
         jobs=pipelines,
         governance=Governance(database, settings, registry=registered),
-        sessions=Sessions(database, key, explanation=explanation, audit=audit, data=data),
+        sessions=Sessions(database, key, explanation=explanation, audit=audit, data=data, model=model),
         xui=xui_app(),
     )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.progress import track
 
+from contracts.base import Page
+from contracts.replay import Replay, ReplayVerdict
 from contracts.session_events import EventDraft, PinComponent, Undo, WriteNote
 from contracts.sessions import Access, AnalysisSession, BranchRequest, JoinRequest, LinkRequest, SessionRequest
 from orchestration.cli.app import Json, desk
@@ -127,6 +132,32 @@ def join(context: typer.Context, link: str, json: Json = False) -> None:
     at = desk(context)
     found = at.sessions.join(at.caller, JoinRequest(link=link.rpartition("#")[2]))
     show_json(found) if json else typer.echo(found.id)
+
+
+@nouns.command("replay")
+def replay(context: typer.Context, session: str, json: Json = False) -> None:
+    """Compute all that was recorded once more and compare. Exit code 1: something differs or is refused."""
+    at = desk(context)
+    last = at.sessions.session(at.caller, session).state.seq
+    numbers = track(range(1, last + 1), "replayed", console=Console(stderr=True))
+    told = [at.sessions.replay(at.caller, session, seq) for seq in numbers]
+    if json:
+        show_json(Page[Replay](items=told))
+    else:
+        rows = (
+            (one.seq, one.kind, one.verdict, "; ".join(one.differences) or one.detail or ", ".join(one.checked))
+            for one in told
+            if one.verdict != ReplayVerdict.NOTHING
+        )
+        show_table(("event", "kind", "verdict", "what"), rows, title=_summed(told))
+    if any(one.verdict in (ReplayVerdict.DIFFERS, ReplayVerdict.REFUSED) for one in told):
+        raise typer.Exit(1)
+
+
+def _summed(told: list[Replay]) -> str:
+    counts = Counter(one.verdict for one in told)
+    words = {"same": "as recorded", "differs": "differ", "refused": "refused", "nothing": "hold no answer"}
+    return ", ".join(f"{counts[ReplayVerdict(verdict)]} {word}" for verdict, word in words.items())
 
 
 @nouns.command("export")

@@ -25,7 +25,7 @@ def sentence(action: Happened) -> str:
     match action:
         case Search(query=query, pictures=pictures, hits=hits):
             asked = [*([] if query is None else [query_text(query)]), *("a picture" for _ in pictures)]
-            return f"searched for {' and '.join(asked)}: {len(hits)} components recorded"
+            return f"searched for {' and '.join(asked)}: {len(hits)} component{'' if len(hits) == 1 else 's'} recorded"
         case View(path=path, title=title):
             return f"looked at {title or path}"
         case Steer(model=model, request=request, flipped=flipped):

@@ -14,6 +14,8 @@ from contracts.base import Binary, Caller, Page
 from contracts.data import DataService
 from contracts.errors import IdempotencyConflict, InvalidRequest
 from contracts.explanation import ExplanationService
+from contracts.model import ModelService
+from contracts.replay import Replay
 from contracts.session_events import (
     Action,
     AuditSeen,
@@ -44,6 +46,7 @@ from contracts.sessions import (
     UnknownNote,
 )
 from orchestration.sessions import repository
+from orchestration.sessions.replaying import Replayer
 from orchestration.sessions.report import report_page
 from orchestration.sessions.rows import AnalysisSessionRow, SessionEventRow
 from orchestration.sessions.script import script_text
@@ -72,12 +75,14 @@ class Sessions(Sharing):
         explanation: ExplanationService,
         audit: AuditService,
         data: DataService,
+        model: ModelService,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         super().__init__(database, key, clock)
         self._explanation = explanation
         self._audit = audit
         self._data = data
+        self._replayer = Replayer(explanation, model, audit)
 
     # --- sessions -------------------------------------------------------------------------------
     def begin(self, caller: Caller, body: SessionRequest, idempotency_key: str | None = None) -> AnalysisSession:
@@ -301,6 +306,17 @@ class Sessions(Sharing):
         if not isinstance(event.action, Undone):
             return applied(state, event)
         return rebuild(row.first_snapshot, [*repository.events_of(db, row.id), event])
+
+    def replay(self, caller: Caller, session: str, seq: int) -> Replay:
+        """Compute what an event recorded once more and compare."""
+        with self._database.reading() as db:
+            row = repository.visible(db, caller, session).row
+            _refuse_beyond(row, seq, field="seq")
+            events = repository.events_of(db, session, before=seq + 1)
+        if seq < 1:
+            raise UnknownEvent("events are numbered from 1", field="seq", last=row.seq)
+        then = rebuild(row.first_snapshot, events[:-1])
+        return self._replayer.replay(caller, events[-1], then.snapshot)
 
     # --- export ---------------------------------------------------------------------------------
     def report(self, caller: Caller, session: str, format: Literal["html", "python", "json"] = "html") -> Binary:

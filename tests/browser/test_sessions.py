@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from contracts.governance import Role
-from tests.browser.conftest import natural_width, somebody
+from tests.browser.conftest import UNHURRIED, natural_width, somebody
 
 pytestmark = pytest.mark.browser
 
@@ -179,3 +180,30 @@ def test_a_pin_without_a_session_begins_one(visitor):
     expect(bar).to_contain_text("1 pin")
     bar.get_by_role("button", name="Leave the session").click()
     expect(bar).to_have_count(0)
+
+
+def test_what_was_asked_is_replayed_and_comes_out_as_recorded(visitor, rest):
+    page = visitor
+    session = begin(page, "twice")
+    page.goto("/s/small?q=a+cat")
+    expect(page.get_by_role("list", name="Components found, best first").get_by_role("link").first).to_be_visible()
+    deadline = time.monotonic() + 30
+    while not any(one["action"]["kind"] == "search" for one in recorded(rest, session)) and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    wrong = {"kind": "search", "query": {"terms": [{"kind": "text", "text": "a cat"}], "k": 1},
+             "hits": [{"model": "m_1", "layer": "conv_head", "index": 1, "sign": 1}]}  # fmt: skip
+    assert rest.post(f"/sessions/{session}/history", json={"action": wrong}).status_code == 200
+    page.goto(f"/sessions/{session}")
+    history = page.get_by_role("region", name="History")
+    history.get_by_role("button", name="Replay").click()
+    expect(history.get_by_role("status").filter(has_text="refused")).to_have_text(
+        "1 answer as recorded, 1 differs, 0 refused", timeout=4 * UNHURRIED
+    )
+    expect(history.get_by_role("button", name="Replay")).to_be_enabled(timeout=UNHURRIED)
+    events = history.get_by_role("list", name="Events, newest first").get_by_role("listitem")
+    expect(events.filter(has_text="component 1: recorded")).to_have_count(1)
+    expect(events.filter(has_text="as recorded")).to_have_count(1)
+
+
+def recorded(rest, session: str) -> list[dict]:
+    return rest.get(f"/sessions/{session}/history", params={"limit": 50}).json()["items"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ def xsys(tmp_path, monkeypatch):
     register_commands()
     at = local_desk()
     at.sessions._explanation = PlantedExplanation()
+    at.sessions._replayer = replace(at.sessions._replayer, explanation=PlantedExplanation())
     monkeypatch.setattr(Where, "desk", lambda self: at)
 
     def run(*words: str) -> str:
@@ -55,3 +57,12 @@ def test_a_session_is_shared_joined_and_branched(xsys):
     assert xsys("join", link).strip() == session
     branch = xsys("branch", session, "mine", "--at", "0").strip()
     assert json.loads(xsys("show", branch, "--json"))["parent"] == session
+
+
+def test_what_was_recorded_is_replayed(xsys):
+    session = xsys("begin", "one", "stripes").strip()
+    xsys("pin", session, "blocks.1", "3")
+    xsys("note", session, "striped fur")
+    assert "1 as recorded, 0 differ, 0 refused, 1 hold no answer" in xsys("replay", session)
+    pin, note = json.loads(xsys("replay", session, "--json"))["items"]
+    assert (pin["verdict"], note["verdict"]) == ("same", "nothing")

@@ -31,6 +31,7 @@ from contracts import (
     members,
     model,
     progress,
+    replay,
     sae,
     session_events,
     sessions,
@@ -372,6 +373,7 @@ UNIT_HITS = atlas.UnitHits(
     units=[atlas.FoundUnit(unit=3, score=1 / 3)],
 )  # fmt: skip
 AS, NOTE = "as_0123456789abcdef", "n_0123456789abcdef"
+REPLAY = replay.Replay(session=AS, seq=1, kind="search", verdict="differs", checked=["a"], differences=["b"])
 PINNED = session_events.Pinned(
     snapshot="s_1", component=REF, dataset="d_1", lineage="l", state="ok", clarity=0.1 + 0.2, examples=[1]
 )

@@ -83,6 +83,7 @@ from tests.contracts.instances import (
     READING,
     REF,
     RELEVANT,
+    REPLAY,
     REQUEST,
     SAE,
     SAE_LATENT,
@@ -270,6 +271,7 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
     "sessions.act": (
         {"session": AS, "body": session_events.EventDraft(action=WRITE_NOTE)}, HAPPENED
     ),
+    "sessions.replay": ({"session": AS, "seq": 1}, REPLAY),
     "sessions.branch": ({"session": AS, "body": sessions.BranchRequest(name="mine", at=2)}, ANALYSIS),
     "sessions.links": ({"session": AS}, Page(items=[SHARE_LINK])),
     "sessions.share": (

@@ -121,7 +121,7 @@ class World:
     def __post_init__(self) -> None:
         self.sessions = Sessions(
             self.database, load_token_key(None, self.settings.home), explanation=self.explanation, audit=self.audit,
-            data=self.data,
+            data=self.data, model=self.model,
         )  # fmt: skip
 
     def lock_out(self, user: str) -> None:

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from contracts import explanation, model, snapshots
-from contracts.base import Binary, Caller, WorkspaceId
+from contracts.base import Binary, Caller, Right, WorkspaceId
 from contracts.data import DatasetRef
-from contracts.errors import UnknownComponent, UnknownSnapshot
+from contracts.errors import Forbidden, UnknownComponent, UnknownSnapshot
 from contracts.governance import ROLES, Role
 from contracts.session_events import EventDraft, PinComponent
 from contracts.sessions import Access, JoinRequest, LinkRequest, SessionRequest
+from contracts.steering import SteeringRequest
 from orchestration.governance.service import Governance
 from orchestration.migrate import upgrade
 from orchestration.sessions.service import Sessions
@@ -63,6 +64,25 @@ class PlantedExplanation:
             histogram=explanation.Histogram(edges=[0.0, 1.0], counts=[3]), prototypes=[], nearest=[],
         )  # fmt: skip
 
+    def search(self, caller: Caller, snapshot: str, query: explanation.SearchQuery) -> SimpleNamespace:
+        """Components 3, 1 and 4 of snapshot `one`, 1, 3 and 4 of `two`."""
+        found = self.snapshot(caller, snapshot)
+        order = (3, 1, 4) if found.name == "one" else (1, 3, 4)
+        hits = [
+            SimpleNamespace(component=snapshots.ComponentRef(model="m_1", layer="blocks.1", index=index, sign=1))
+            for index in order[: query.k]
+        ]
+        return SimpleNamespace(hits=hits, lineage=found.lineage)
+
+
+class PlantedModel:
+    """A model whose predictions every steering turns over."""
+
+    def steering_preview(self, caller: Caller, model: str, query: SteeringRequest) -> SimpleNamespace:
+        if Right.STEER not in caller.rights:
+            raise Forbidden("not for you")
+        return SimpleNamespace(flipped=True, variation=0.25)
+
 
 class PlantedData:
     """Thumbnails of a dataset from which the second picture has gone."""
@@ -96,7 +116,7 @@ def sessions(database, tmp_path, clock) -> Sessions:
     audit = SimpleNamespace(audit=lambda caller, audit: SimpleNamespace(id=audit, snapshot="s_one", passed=False))
     return Sessions(
         database, load_token_key(None, tmp_path), explanation=PlantedExplanation(), audit=audit, data=PlantedData(),
-        clock=clock,
+        model=PlantedModel(), clock=clock,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ export type Role = Schemas["Role"];
 export type WorkspaceMember = Schemas["WorkspaceMember"];
 export type AnalysisSession = Schemas["AnalysisSession"];
 export type SessionSummary = Schemas["SessionSummary"];
+export type Replay = Schemas["Replay"];
 export type SessionEvent = Schemas["SessionEvent"];
 export type SessionAction = Schemas["EventDraft"]["action"];
 export type Pin = Schemas["Pin"];

@@ -1934,6 +1934,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions/{session}/history/{seq}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compute what an event recorded once more and compare; refusals of what was asked are part of the answer
+         * @description Compute what an event recorded once more and compare; refusals of what was asked are part of the answer
+         */
+        post: operations["sessions_replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{session}/links": {
         parameters: {
             query?: never;
@@ -7116,6 +7136,42 @@ export interface components {
              */
             snapshot: string;
         };
+        /**
+         * Replay
+         * @description One event of an analysis session, computed again. `differences` name what was recorded and what comes now.
+         */
+        Replay: {
+            /** Session */
+            session: string;
+            /** Seq */
+            seq: number;
+            /** Kind */
+            kind: string;
+            verdict: components["schemas"]["ReplayVerdict"];
+            /**
+             * Checked
+             * @description what was compared
+             */
+            checked: string[];
+            /**
+             * Differences
+             * @description the first twenty
+             * @default []
+             */
+            differences: string[];
+            /**
+             * Detail
+             * @description why there is nothing to compare, or the refusal
+             * @default
+             */
+            detail: string;
+        };
+        /**
+         * ReplayVerdict
+         * @description `same`: as recorded. `refused`: it can no longer be asked. `nothing`: the event holds no answer to recompute.
+         * @enum {string}
+         */
+        ReplayVerdict: "same" | "differs" | "refused" | "nothing";
         /**
          * Representation
          * @description A layer of a model with the figures of its discovery. `state` is `no_concepts` if fewer than two were found.
@@ -19034,6 +19090,101 @@ export interface operations {
                 };
             };
             /** @description InvalidRequest, SessionFull */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_replay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session: string;
+                seq: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replay"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownAnalysisSession, UnknownEvent */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -1,12 +1,14 @@
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { useNavigate } from "react-router";
-import { type AnalysisSession, api, ask, type SessionEvent } from "../api/client";
+import { type AnalysisSession, api, ask, type Replay, type SessionEvent } from "../api/client";
 import { moment } from "../format";
 import { useMay } from "../session";
 import { historyKey, useAnalysis } from "./analysis";
 import { MoreButton } from "./listing";
 import { typing } from "./PinButton";
+import { ReplayBar, Replayed } from "./ReplayBar";
+import { useReplaying } from "./replays";
 import { sessionPath } from "./SessionBar";
 import { Loading, Refusal } from "./states";
 
@@ -37,6 +39,8 @@ export function SessionHistory({ session }: { session: AnalysisSession }) {
   const events = query.data?.pages.flatMap((page) => page.items) ?? [];
   const shown = looks ? events : events.filter((event) => !LOOKS.has(event.action.kind));
   const off = new Set(session.state.undone);
+  const replays = useMay("audit-log");
+  const replaying = useReplaying(session.id, session.state.seq);
   return (
     <section className="panel" aria-labelledby="history-title">
       <div className="titlerow">
@@ -52,13 +56,14 @@ export function SessionHistory({ session }: { session: AnalysisSession }) {
           )}
         </p>
       </div>
+      {replays && <ReplayBar replaying={replaying} events={session.state.seq} />}
       {problem !== null && <Refusal problem={problem} />}
       {query.isPending && <Loading what="the history" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
       {query.isSuccess && shown.length === 0 && <p className="muted">Nothing has happened yet.</p>}
       <ol className="history" aria-label="Events, newest first">
         {shown.map((event) => (
-          <Entry key={event.seq} event={event} off={off.has(event.seq)} mayEdit={mayEdit} undo={undo} session={session} />
+          <Entry key={event.seq} event={event} off={off.has(event.seq)} mayEdit={mayEdit} undo={undo} session={session} replay={replaying.told.get(event.seq)} />
         ))}
       </ol>
       {query.hasNextPage && <MoreButton load={() => void query.fetchNextPage()} busy={query.isFetchingNextPage} />}
@@ -72,15 +77,16 @@ interface EntryProps {
   mayEdit: boolean;
   undo: (event: number) => void;
   session: AnalysisSession;
+  replay: Replay | undefined;
 }
 
-function Entry({ event, off, mayEdit, undo, session }: EntryProps) {
+function Entry({ event, off, mayEdit, undo, session, replay }: EntryProps) {
   return (
     <li className={off ? "off" : undefined}>
       <span className="num muted">{event.seq}</span>
       <span>
         <b>{event.by}</b> {event.what}
-        {off && <span className="muted"> (undone)</span>} <span className="muted small">{moment(event.at)}</span>
+        {off && <span className="muted"> (undone)</span>} <span className="muted small">{moment(event.at)}</span> {replay && <Replayed replay={replay} />}
       </span>
       <span className="entryacts">
         {mayEdit && !off && UNDOABLE.has(event.action.kind) && (
