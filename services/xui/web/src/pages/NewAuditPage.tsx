@@ -4,7 +4,7 @@ import { Link, useNavigate } from "react-router";
 import { api, ask, type AuditRequest } from "../api/client";
 import { asProblem } from "../api/problem";
 import { useAddress } from "../parts/address";
-import { useListing } from "../parts/listing";
+import { useChoice } from "../parts/listing";
 import { PolicyEditor } from "../parts/PolicyEditor";
 import { Empty, Loading, Prose, Refusal } from "../parts/states";
 import { useTitle } from "../parts/title";
@@ -13,9 +13,9 @@ import "../styles/audit.css";
 export function NewAuditPage() {
   useTitle("New audit");
   const [search, setSearch] = useAddress();
-  const { items, query } = useListing("/v1/snapshots");
   const named = search.get("snapshot");
-  const snapshot = items.find((each) => each.id === named || each.name === named) ?? items[0];
+  const { items, chosen, query, more, isPending } = useChoice("/v1/snapshots", named);
+  const snapshot = named === null ? items[0] : chosen;
   return (
     <main className="page">
       <p className="crumbs">
@@ -23,9 +23,16 @@ export function NewAuditPage() {
       </p>
       <h1>New audit</h1>
       <p className="lead">Name what a class may rest on (valid) and what it may not (spurious); what is forbidden holds for every class.</p>
-      {query.isPending && <Loading what="snapshots" />}
+      {isPending && <Loading what="snapshots" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
-      {query.isSuccess && !snapshot && (
+      {query.isSuccess && !isPending && named !== null && !snapshot && (
+        <Empty title="This snapshot is not here">
+          <p>
+            The address names a snapshot that this workspace does not have. Begin <Link to="/audits/new">with another</Link>.
+          </p>
+        </Empty>
+      )}
+      {query.isSuccess && named === null && !snapshot && (
         <Empty title="No snapshot to audit yet">
           <p>An audit reads what components respond to, so build a snapshot first:</p>
           <pre className="command">xsys snapshot build --model MODEL --dataset DATASET</pre>
@@ -44,6 +51,7 @@ export function NewAuditPage() {
                 ))}
               </select>
             </label>
+            {more}
           </div>
           <Draft key={snapshot.id} snapshot={snapshot.id} />
         </>

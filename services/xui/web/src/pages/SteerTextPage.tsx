@@ -4,7 +4,7 @@ import type { GenerationRequest, GenerationState, Model, SteeringDirection } fro
 import { figure, percent } from "../format";
 import { useAddress } from "../parts/address";
 import { NumberField, Pick } from "../parts/fields";
-import { MoreButton, useListing } from "../parts/listing";
+import { MoreButton, useChoice } from "../parts/listing";
 import { type Concept, SteerConcept, useDirection } from "../parts/SteerConcept";
 import { HowMuch, Units } from "../parts/SteerControls";
 import { Empty, Loading, Refusal } from "../parts/states";
@@ -20,8 +20,11 @@ const FIRST = "I went for a walk and";
 /** Continue a prompt with and without a change of the model, side by side, while both are written. */
 export function SteerTextPage() {
   useTitle("Steer text");
-  const models = useListing("/v1/models");
+  const [search] = useAddress();
+  const named = search.get("model");
+  const models = useChoice("/v1/models", named);
   const writers = models.items.filter((each) => !each.ref.preprocessing);
+  const model = named === null ? writers[0] : writers.find((each) => each === models.chosen);
   return (
     <main className="page">
       <p className="crumbs">
@@ -29,7 +32,7 @@ export function SteerTextPage() {
       </p>
       <h1>What if it thought of something else?</h1>
       <p className="lead">A language model goes on with a prompt as it is, and with components changed, from the same seeds.</p>
-      {models.query.isPending && <Loading what="models" />}
+      {models.isPending && <Loading what="models" />}
       {models.query.isError && <Refusal problem={models.query.error} retry={() => void models.query.refetch()} />}
       {models.query.isSuccess && writers.length === 0 && (
         <Empty title="No language model yet">
@@ -38,12 +41,19 @@ export function SteerTextPage() {
         </Empty>
       )}
       {models.query.hasNextPage && <MoreButton what="Older models" load={() => void models.query.fetchNextPage()} busy={models.query.isFetchingNextPage} />}
-      {writers.length > 0 && <Desk models={writers} />}
+      {!models.isPending && writers.length > 0 && !model && (
+        <Empty title="This model is not here">
+          <p>
+            The address names a model that this workspace does not have, or one that writes no text. See the <Link to="/models">models</Link>.
+          </p>
+        </Empty>
+      )}
+      {model && <Desk models={writers} model={model} />}
     </main>
   );
 }
 
-function Desk({ models }: { models: Model[] }) {
+function Desk({ models, model }: { models: Model[]; model: Model }) {
   const [search, setSearch] = useAddress();
   const maySteer = useMay("steer");
   const shown = useMemo(() => readSteering(search, "add"), [search]);
@@ -60,7 +70,6 @@ function Desk({ models }: { models: Model[] }) {
     [setSearch],
   );
   const change = useCallback((part: Partial<Steering>) => go(part), [go]);
-  const model = models.find((each) => [each.ref.id, each.ref.name].includes(shown.model ?? "")) ?? models[0]!;
   const layers = model.layers.map((each) => each.name);
   const layer = shown.layers[0] ?? middleOf(layers.filter((name) => BLOCK.test(name))) ?? middleOf(layers) ?? "";
   const direction = useDirection(concept);

@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 import { Link } from "react-router";
 import type { Model, Snapshot } from "../api/client";
 import { thumbnail } from "../api/client";
-import { useListing } from "./listing";
+import { useChoice, useListing } from "./listing";
 import { pictureOf } from "./pictures";
 import { PicturePicker } from "./PicturePicker";
 import { type Case, sourceOf } from "./predict";
@@ -23,22 +23,23 @@ interface Props {
 
 /** A model and a picture to look at, chosen here; what is done with them comes below. */
 export function PictureBench({ shown, change, command, children }: Props) {
-  const models = useListing("/v1/models");
-  const datasets = useListing("/v1/datasets");
+  const models = useChoice("/v1/models", shown.model);
+  const datasets = useChoice("/v1/datasets", shown.dataset);
   const reading = models.items.filter((each) => each.ref.preprocessing);
-  const model = shown.model === null ? reading[0] : reading.find((each) => [each.ref.id, each.ref.name].includes(shown.model ?? ""));
+  const model = shown.model === null ? reading[0] : reading.find((each) => each === models.chosen);
   const forgotten = shown.picture !== null && pictureOf(shown.picture) === undefined;
   return (
     <>
-      {(models.query.isPending || datasets.query.isPending) && <Loading what="models and pictures" />}
+      {(models.isPending || datasets.isPending) && <Loading what="models and pictures" />}
       {models.query.isError && <Refusal problem={models.query.error} retry={() => void models.query.refetch()} />}
-      {models.query.isSuccess && reading.length === 0 && (
+      {models.query.isSuccess && reading.length === 0 && models.more}
+      {models.query.isSuccess && reading.length === 0 && !models.query.hasNextPage && (
         <Empty title="No model yet">
           <p>Register one, then come back:</p>
           <pre className="command">xsys model add lite0 --architecture timm:tf_efficientnet_lite0</pre>
         </Empty>
       )}
-      {models.query.isSuccess && reading.length > 0 && !model && (
+      {!models.isPending && reading.length > 0 && !model && (
         <Empty title="This model is not here">
           <p>
             The address names a model that this workspace does not have, or one that reads no pictures. See the{" "}
@@ -47,9 +48,10 @@ export function PictureBench({ shown, change, command, children }: Props) {
         </Empty>
       )}
       {forgotten && <p className="notice">The uploaded picture is not kept across reloads: choose it again.</p>}
-      {model && datasets.query.isSuccess && (
-        <Workbench key={model.ref.id} {...{ shown, change, command, model }} show={children} models={reading}>
+      {model && datasets.query.isSuccess && !datasets.isPending && (
+        <Workbench key={model.ref.id} {...{ shown, change, command, model }} show={children} models={reading} more={models.more}>
           <PicturePicker
+            more={datasets.more}
             datasets={datasets.items.filter((each) => each.kind === "pictures")}
             dataset={shown.dataset}
             sample={shown.picture === null ? shown.sample : null}
@@ -66,11 +68,12 @@ export function PictureBench({ shown, change, command, children }: Props) {
 interface WorkbenchProps extends Omit<Props, "children"> {
   model: Model;
   models: Model[];
+  more: ReactNode;
   children: ReactNode;
   show: Props["children"];
 }
 
-function Workbench({ shown, change, command, model, models, children, show }: WorkbenchProps) {
+function Workbench({ shown, change, command, model, models, more, children, show }: WorkbenchProps) {
   const snapshots = useListing("/v1/snapshots");
   const source = sourceOf(shown);
   const picture = pictureOf(shown.picture);
@@ -98,6 +101,7 @@ function Workbench({ shown, change, command, model, models, children, show }: Wo
             ))}
           </select>
         </label>
+        {more}
       </div>
       {source === null && (
         <Empty title="No picture yet">

@@ -1,5 +1,5 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { useCallback, useRef, useState } from "react";
+import { type ReactNode, useCallback, useRef, useState } from "react";
 import { api, ask, type Dataset, thumbnail } from "../api/client";
 import { count } from "../format";
 import { MoreButton } from "./listing";
@@ -8,6 +8,7 @@ import { Empty, Loading, Refusal } from "./states";
 
 interface Props {
   datasets: Dataset[];
+  more: ReactNode;
   dataset: string | null;
   sample: number | null;
   chooseDataset: (dataset: string) => void;
@@ -16,7 +17,7 @@ interface Props {
 }
 
 /** A picture from a dataset, or one from this machine: chosen, dropped or pasted. */
-export function PicturePicker({ datasets, dataset, sample, chooseDataset, chooseSample, choosePicture }: Props) {
+export function PicturePicker({ datasets, more, dataset, sample, chooseDataset, chooseSample, choosePicture }: Props) {
   const chosen = datasets.find((each) => each.ref.id === dataset || each.ref.name === dataset) ?? datasets[0];
   return (
     <>
@@ -33,6 +34,7 @@ export function PicturePicker({ datasets, dataset, sample, chooseDataset, choose
             </select>
           </label>
         )}
+        {more}
         <Upload choosePicture={choosePicture} />
       </div>
       {chosen ? (

@@ -1,4 +1,4 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { type Answer, api, ask, type AuditLogEntry, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot, type WorkspaceMember } from "../api/client";
 
 interface Listed {
@@ -46,6 +46,36 @@ export function useListing<P extends keyof Listed>(path: P, options: { refreshEv
     <MoreButton load={() => void query.fetchNextPage()} busy={query.isFetchingNextPage} />
   ) : null;
   return { items: query.data?.pages.flatMap((page) => page.items) ?? [], query, more };
+}
+
+interface Found {
+  "/v1/snapshots": Snapshot;
+  "/v1/datasets": Dataset;
+  "/v1/models": Model;
+}
+
+const ONE = {
+  "/v1/snapshots": (snapshot: string, signal: AbortSignal) => api.GET("/v1/snapshots/{snapshot}", { params: { path: { snapshot } }, signal }),
+  "/v1/datasets": (dataset: string, signal: AbortSignal) => api.GET("/v1/datasets/{dataset}", { params: { path: { dataset } }, signal }),
+  "/v1/models": (model: string, signal: AbortSignal) => api.GET("/v1/models/{model}", { params: { path: { model } }, signal }),
+};
+
+const refOf = (one: Snapshot | Dataset | Model): { id: string; name: string } => ("ref" in one ? one.ref : one);
+
+/** A listing to choose from, and what an address names in it by id or name: asked for by itself where the list is longer. */
+export function useChoice<P extends keyof Found>(path: P, wanted: string | null) {
+  const listing = useListing(path);
+  const items = listing.items as unknown as Found[P][];
+  const named = (each: Found[P]) => [refOf(each).id, refOf(each).name].includes(wanted ?? "");
+  const beyond = wanted !== null && listing.query.hasNextPage && !items.some(named);
+  const one = useQuery({
+    queryKey: ["one of", path, wanted],
+    queryFn: ({ signal }) => ask(ONE[path](wanted!, signal) as Promise<Answer<Found[P]>>),
+    enabled: beyond,
+    retry: false,
+  });
+  const all = beyond && one.data ? [one.data, ...items] : items;
+  return { items: all, chosen: all.find(named), query: listing.query, more: listing.more, isPending: listing.query.isPending || (beyond && one.isLoading) };
 }
 
 export function MoreButton({ load, busy, what = "Show more" }: { load: () => void; busy: boolean; what?: string }) {

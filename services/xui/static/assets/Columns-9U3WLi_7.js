@@ -1,1 +1,0 @@
-import{Y as e}from"./states-CXrFFQlO.js";var t=e();function n({names:e}){return(0,t.jsx)(`thead`,{children:(0,t.jsx)(`tr`,{children:e.map(e=>(0,t.jsx)(`th`,{scope:`col`,children:e},e))})})}export{n as t};

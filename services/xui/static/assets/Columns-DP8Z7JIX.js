@@ -1,0 +1,1 @@
+import{X as e}from"./states-C6FwVSME.js";var t=e();function n({names:e}){return(0,t.jsx)(`thead`,{children:(0,t.jsx)(`tr`,{children:e.map(e=>(0,t.jsx)(`th`,{scope:`col`,children:e},e))})})}export{n as t};

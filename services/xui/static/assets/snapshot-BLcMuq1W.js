@@ -1,0 +1,1 @@
+import{a as e,h as t,o as n}from"./states-C6FwVSME.js";function r(r){return t({queryKey:[`snapshot`,r],queryFn:({signal:t})=>n(e.GET(`/v1/snapshots/{snapshot}`,{params:{path:{snapshot:r}},signal:t})),staleTime:1/0})}export{r as t};

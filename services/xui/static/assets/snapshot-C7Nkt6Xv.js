@@ -1,1 +1,0 @@
-import{t as e}from"./useQuery-mieE7T7m.js";import{a as t,o as n}from"./states-CXrFFQlO.js";function r(r){return e({queryKey:[`snapshot`,r],queryFn:({signal:e})=>n(t.GET(`/v1/snapshots/{snapshot}`,{params:{path:{snapshot:r}},signal:e})),staleTime:1/0})}export{r as t};

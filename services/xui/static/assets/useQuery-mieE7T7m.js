@@ -1,1 +1,0 @@
-import{h as e,w as t}from"./states-CXrFFQlO.js";function n(n,r){return e(n,t,r)}export{n as t};
