@@ -56,3 +56,10 @@ def test_no_two_refusals_share_a_name_because_a_client_could_not_tell_them_apart
         if refusal.__module__.startswith("contracts."):
             seen.setdefault(refusal.__name__, []).append(refusal.__module__)
     assert {name: modules for name, modules in seen.items() if len(set(modules)) > 1} == {}
+
+
+def test_no_figure_of_the_documents_was_typed_by_hand():
+    from benchmarks.figures import PAGE, README, headlines, newest_results, page
+
+    newest = newest_results()
+    assert page(newest) == PAGE.read_text() and headlines(newest) in README.read_text(), "python -m benchmarks.figures"
