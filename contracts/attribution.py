@@ -148,6 +148,45 @@ class AttributionAnswer(Contract):
     layers: list[LayerRelevance]
 
 
+class GraphRequest(Explained):
+    """Which components of some layers one score rests on, and what flows from each to those of the next layer."""
+
+    layers: Annotated[list[LayerName], Field(min_length=2, max_length=6, description="in any order")]
+    rule: MethodName = Field(default="epsilon_plus", description="a composite of rules")
+    components: Annotated[int, Field(ge=1, le=12, description="components a layer")] = 4
+    fallback: Literal["error", "gradient"] = Field(
+        default="error", description="what to do at operations for which there is no rule"
+    )
+
+
+class GraphNode(Contract):
+    """A component. `share` is of the sum of the layer's absolute relevance."""
+
+    layer: LayerName
+    index: int
+    relevance: FiniteFloat
+    share: FiniteFloat
+
+
+class GraphEdge(Contract):
+    """The part of one node's relevance that reaches a node of the next layer; both by their place in the list."""
+
+    source: int
+    target: int
+    relevance: FiniteFloat
+
+
+class ComponentGraph(Contract):
+    """Nodes layer by layer from the output towards the input, strongest first; edges lead towards the input."""
+
+    model: str
+    target: ClassScore
+    rule: MethodName
+    layers: list[LayerName]
+    nodes: list[GraphNode]
+    edges: list[GraphEdge]
+
+
 class ComponentRequest(Contract):
     """Relevance of a layer's components for some samples, checked by ablation."""
 

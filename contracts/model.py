@@ -13,8 +13,10 @@ from contracts.attribution import (
     AttributionMethod,
     AttributionOverBudget,
     AttributionRequest,
+    ComponentGraph,
     ComponentRelevance,
     ComponentRequest,
+    GraphRequest,
     NoClassScores,
     UnknownMethod,
     UnknownOutput,
@@ -219,6 +221,14 @@ class ModelService(Protocol):
     )  # fmt: skip
     def attribution_maps(self, caller: Caller, model: ModelId, query: AttributionRequest) -> Arrays:
         """Deliver the signed maps of the same request, one array a method, float32: [C, H, W], or one value a place."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/component-graph", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS, idempotent=True,
+        max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def component_graph(self, caller: Caller, model: ModelId, query: GraphRequest) -> ComponentGraph:
+        """Show which components one score rests on, layer by layer, and what flows between them."""
         ...
 
     @operation(

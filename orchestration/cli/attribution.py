@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 from PIL import Image, ImageDraw
 
-from contracts.attribution import AttributionAnswer, AttributionRequest, HeatMap, SampleOf
+from contracts.attribution import AttributionAnswer, AttributionRequest, GraphRequest, HeatMap, SampleOf
 from contracts.errors import InvalidRequest
 from orchestration.cli.app import Json, desk
 from orchestration.cli.render import show_json, show_table
@@ -23,6 +23,7 @@ COLUMNS = 4
 def attach(app: typer.Typer) -> None:
     """Add this command to the tree."""
     app.command("attribute")(attribute)
+    app.command("graph")(graph)
 
 
 def sample_of(text: str) -> SampleOf:
@@ -78,6 +79,43 @@ def attribute(
     show_json(answer) if json else show(answer)
     if out is not None and not json:
         typer.echo(f"written to {out}")
+
+
+def graph(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name or id of a model.")],
+    layer: Annotated[list[str], typer.Option(help="A layer; give two or more.")],
+    sample: Annotated[str | None, typer.Option(help="DATASET:INDEX")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture file instead of a sample.")] = None,
+    target: Annotated[int | None, typer.Option(help="Index of the output; default: the largest.")] = None,
+    rule: Annotated[str, typer.Option(help="A composite of rules (`xsys attribute --list`).")] = "epsilon_plus",
+    components: Annotated[int, typer.Option(help="Components a layer.")] = 4,
+    fallback: Annotated[str, typer.Option(help="error or gradient: at an operation without a rule.")] = "error",
+    json: Json = False,
+) -> None:
+    """Show which components of some layers a prediction rests on, and what flows between them."""
+    if (sample is None) == (image is None):
+        raise typer.BadParameter("give either --sample or --image")
+    at = desk(context)
+    query = GraphRequest(
+        sample=None if sample is None else sample_of(sample),
+        picture=None if image is None else picture_of(image),
+        target=target,
+        layers=layer,
+        rule=rule,
+        components=components,
+        fallback=_fallback(fallback),
+    )
+    answer = at.model.component_graph(at.caller, model, query)
+    if json:
+        show_json(answer)
+        return
+    typer.echo(f"{answer.target.name or f'output {answer.target.index}'} by {answer.rule}")
+    names = [f"{node.layer}·{node.index}" for node in answer.nodes]
+    rows = ((name, node.relevance, node.share) for name, node in zip(names, answer.nodes, strict=True))
+    show_table(("component", "relevance", "share"), rows)
+    flows = sorted(answer.edges, key=lambda edge: -abs(edge.relevance))
+    show_table(("from", "to", "relevance"), ((names[e.source], names[e.target], e.relevance) for e in flows))
 
 
 def _fallback(word: str) -> Literal["error", "gradient"]:

@@ -19,6 +19,7 @@ from contracts.attribution import (
     AttributionOverBudget,
     AttributionRequest,
     ClassScore,
+    Explained,
     HeatMap,
     LayerRelevance,
     NoClassScores,
@@ -95,6 +96,13 @@ def sample_picture(models: Models, caller: Caller, sample: SampleOf) -> Image.Im
     return decode_picture(stored, pixel_limit=described.width * described.height)
 
 
+def picture_of(models: Models, caller: Caller, query: Explained) -> Image.Image:
+    """The picture that a request names or carries."""
+    if query.sample is not None:
+        return sample_picture(models, caller, query.sample)
+    return decode_picture(query.picture or b"")
+
+
 def require_affordable(passes: int, side: int) -> None:
     """Refuse work beyond the budget, with both figures.
 
@@ -142,11 +150,7 @@ def _explained(models: Models, caller: Caller, model: str, query: AttributionReq
     layers = [require_layer(found, name) for name in query.layers]
     passes = sum(described(name)[1] + 2 * (query.steps + 1) for name in dict.fromkeys(query.methods))
     require_affordable(passes + 4 * len(layers), side)
-    picture = (
-        sample_picture(models, caller, query.sample)
-        if query.sample is not None
-        else decode_picture(query.picture or b"")
-    )
+    picture = picture_of(models, caller, query)
     asked = query.model_dump_json(exclude={"sample", "picture"})
     key = (found.ref.model_sha256, hashlib.sha256(picture.tobytes()).hexdigest(), picture.size, asked)
     return models.attributed.get(key, lambda: _compute(models, found, query, layers, picture))

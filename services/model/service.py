@@ -13,8 +13,10 @@ from contracts.attribution import (
     AttributionAnswer,
     AttributionMethod,
     AttributionRequest,
+    ComponentGraph,
     ComponentRelevance,
     ComponentRequest,
+    GraphRequest,
 )
 from contracts.base import Arrays, Caller, Page
 from contracts.crops import ComponentCrops, CropRequest
@@ -102,6 +104,12 @@ class Models:
         from services.model.attributions import maps_of
 
         return maps_of(self, caller, model, query)
+
+    def component_graph(self, caller: Caller, model: str, query: GraphRequest) -> ComponentGraph:
+        """Show which components one score rests on, and what flows between them."""
+        from services.model.component_graph import answer_of
+
+        return answer_of(self, caller, model, query)
 
     def component_relevance(self, caller: Caller, model: str, query: ComponentRequest) -> ComponentRelevance:
         """Relevance of a layer's components over some samples, checked by ablating them."""

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.conftest import natural_width
+from tests.browser.conftest import UNHURRIED, natural_width
+from tests.browser.test_every_page import faults_of
 
 pytestmark = pytest.mark.browser
 MAPS = "method=gradcam&method=epsilon_plus"
@@ -110,3 +111,28 @@ def test_relevance_is_checked_by_ablation(visitor):
     figures = [float(text.replace("−", "-")) for text in told.locator("b").all_text_contents()]
     assert len(figures) == 3
     assert -1 <= figures[0] <= 1
+
+
+def test_what_flows_between_the_components_of_two_layers_is_drawn(visitor, rest):
+    page = visitor
+    page.goto("/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=blocks.5&layer=conv_head")
+    page.get_by_role("button", name="What flows between them").click()
+    graph = page.get_by_role("group", name=re.compile("^8 components by epsilon plus"))
+    expect(graph).to_be_visible(timeout=4 * UNHURRIED)
+    asked = {"sample": {"dataset": "demo", "index": 7}, "layers": ["blocks.5", "conv_head"], "fallback": "gradient"}
+    due = rest.post("/models/lite0/component-graph", json=asked).json()
+    assert due["layers"] == ["conv_head", "blocks.5"]
+    expect(graph.locator("path.flow")).to_have_count(len(due["edges"]))
+    boxes = graph.get_by_role("link")
+    expect(boxes).to_have_count(len(due["nodes"]))
+    first = due["nodes"][0]
+    expect(boxes.first).to_have_accessible_name(f"conv_head · {first['index']}")
+    assert faults_of(page) == []
+    boxes.first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"conv_head · {first['index']}")
+
+
+def test_one_layer_has_no_flow_and_says_so(visitor):
+    page = visitor
+    page.goto("/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=conv_head")
+    expect(page.get_by_text("Choose two layers or more")).to_be_visible(timeout=UNHURRIED)

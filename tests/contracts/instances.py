@@ -76,6 +76,17 @@ ATTRIBUTED = attribution.AttributionAnswer(
         components=[attribution.RelevantComponent(index=3, relevance=-1 / 3, share=-0.2)],
     )],
 )  # fmt: skip
+GRAPH_QUERY = attribution.GraphRequest(
+    sample=attribution.SampleOf(dataset="d_1", index=1), layers=["blocks.0", "blocks.1"], components=2
+)
+GRAPH = attribution.ComponentGraph(
+    model="m_1", target=CLASS, rule="epsilon_plus", layers=["blocks.1", "blocks.0"],
+    nodes=[
+        attribution.GraphNode(layer="blocks.1", index=3, relevance=-1 / 3, share=-0.2),
+        attribution.GraphNode(layer="blocks.0", index=0, relevance=5e-324, share=1.0),
+    ],
+    edges=[attribution.GraphEdge(source=0, target=1, relevance=0.1 + 0.2)],
+)  # fmt: skip
 COMPONENT_QUERY = attribution.ComponentRequest(layer="blocks.1", dataset="d_1", samples=[0, 2])
 RELEVANT = attribution.ComponentRelevance(
     model="m_1", layer="blocks.1", rule="activation_x_gradient", samples=2, targets=[1, 4], width=8, checked=2,

@@ -102,7 +102,8 @@ def edge_graph(
             (reached,) = torch.autograd.grad(here, run.captured[below], only, **KEPT)
             amounts = per_component(reached)
             edges += [Edge((name, unit), (below, lower), float(amounts[lower])) for lower in kept[below]]
-    return EdgeGraph(nodes, tuple(edges))
+    totals = {name: float(per_component(flow).abs().sum()) for name, flow in zip(names, flows, strict=True)}
+    return EdgeGraph(nodes, tuple(edges), totals)
 
 
 def per_component(flow: Tensor) -> Tensor:

@@ -74,7 +74,11 @@ class Edge:
 
 @dataclass(frozen=True)
 class EdgeGraph:
-    """The most relevant components of some layers and what flows between neighbours in the list."""
+    """The most relevant components of some layers and what flows between neighbours in the list.
+
+    `totals`: sum of |relevance| over all components of each layer, from the output to the input.
+    """
 
     nodes: dict[tuple[str, int], float] = field(default_factory=dict)
     edges: tuple[Edge, ...] = ()
+    totals: dict[str, float] = field(default_factory=dict)

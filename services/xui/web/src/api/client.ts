@@ -11,6 +11,7 @@ export type SearchHits = Schemas["SearchHits"];
 export type SearchQuery = Schemas["SearchQuery"];
 export type ComponentRef = Schemas["ComponentRef"];
 export type ComponentDetail = Schemas["ComponentDetail"];
+export type ComponentGraph = Schemas["ComponentGraph"];
 export type Usage = Schemas["Usage"];
 export type Lineage = Schemas["Lineage"];
 export type ExampleRange = Schemas["ExampleRange"];

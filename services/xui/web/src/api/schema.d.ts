@@ -1420,6 +1420,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/component-graph": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show which components one score rests on, layer by layer, and what flows between them
+         * @description Show which components one score rests on, layer by layer, and what flows between them
+         */
+        post: operations["model_component_graph"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{model}/component-relevance": {
         parameters: {
             query?: never;
@@ -3962,6 +3982,23 @@ export interface components {
             effect: number | null;
         };
         /**
+         * ComponentGraph
+         * @description Nodes layer by layer from the output towards the input, strongest first; edges lead towards the input.
+         */
+        ComponentGraph: {
+            /** Model */
+            model: string;
+            target: components["schemas"]["ClassScore"];
+            /** Rule */
+            rule: string;
+            /** Layers */
+            layers: string[];
+            /** Nodes */
+            nodes: components["schemas"]["GraphNode"][];
+            /** Edges */
+            edges: components["schemas"]["GraphEdge"][];
+        };
+        /**
          * ComponentLabels
          * @description All labels of a component. Without enough evidence there are none.
          */
@@ -5284,6 +5321,70 @@ export interface components {
             ended: boolean;
             /** Rows */
             rows: components["schemas"]["TextRow"][];
+        };
+        /**
+         * GraphEdge
+         * @description The part of one node's relevance that reaches a node of the next layer; both by their place in the list.
+         */
+        GraphEdge: {
+            /** Source */
+            source: number;
+            /** Target */
+            target: number;
+            /** Relevance */
+            relevance: number;
+        };
+        /**
+         * GraphNode
+         * @description A component. `share` is of the sum of the layer's absolute relevance.
+         */
+        GraphNode: {
+            /** Layer */
+            layer: string;
+            /** Index */
+            index: number;
+            /** Relevance */
+            relevance: number;
+            /** Share */
+            share: number;
+        };
+        /**
+         * GraphRequest
+         * @description Which components of some layers one score rests on, and what flows from each to those of the next layer.
+         */
+        GraphRequest: {
+            sample?: components["schemas"]["SampleOf"] | null;
+            /**
+             * Picture
+             * @description base64 of a PNG, JPEG or WebP
+             */
+            picture?: string | null;
+            /** Target */
+            target?: number | null;
+            /**
+             * Layers
+             * @description in any order
+             */
+            layers: string[];
+            /**
+             * Rule
+             * @description a composite of rules
+             * @default epsilon_plus
+             */
+            rule: string;
+            /**
+             * Components
+             * @description components a layer
+             * @default 4
+             */
+            components: number;
+            /**
+             * Fallback
+             * @description what to do at operations for which there is no rule
+             * @default error
+             * @enum {string}
+             */
+            fallback: "error" | "gradient";
         };
         /**
          * HeatMap
@@ -16403,6 +16504,105 @@ export interface operations {
                 };
                 content: {
                     "application/vnd.xsys.arrays": string;
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_component_graph: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GraphRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComponentGraph"];
                 };
             };
             /** @description Unauthenticated */

@@ -86,7 +86,7 @@ function Kind({ of }: { of: string }) {
 }
 
 function Graph({ lineage }: { lineage: Lineage }) {
-  const { boxes, width, height } = placed(lineage);
+  const { boxes, width, height } = placed(lineage.steps.map(({ level }) => level));
   const origins = new Set(lineage.origins.map(({ step }) => step));
   return (
     <svg className="lineage" viewBox={`-4 -4 ${width + 8} ${height + 8}`} style={{ maxWidth: width + 8 }} role="img" aria-label={`Graph of ${plural(lineage.steps.length, "step")}: the result on the left, origins on the right`}>

@@ -3,6 +3,7 @@ import { useCallback, useMemo, useState } from "react";
 import { type Answer, api, ask, type AttributionAnswer, type AttributionMethod, type Model } from "../api/client";
 import { plural } from "../format";
 import { Choices, MethodChoices } from "../parts/Choosers";
+import { GraphPanel } from "../parts/GraphPanel";
 import { FigureLegend, HeatCard } from "../parts/HeatCard";
 import { JudgeMethods } from "../parts/JudgeMethods";
 import { type OnBench, PictureBench } from "../parts/PictureBench";
@@ -103,6 +104,7 @@ function Explained({ shown, change, model, snapshot, source }: ExplainedProps) {
               />
             ))}
           </div>
+          <GraphPanel key={JSON.stringify([model.ref.id, source.sample, shown.picture, shown.target, layers])} model={model} source={source} snapshot={snapshot} target={shown.target} layers={layers} />
           {relevant.length === 0 && !answers.some((answer) => answer.isPending) && <p className="muted">There are none to show.</p>}
         </section>
       </div>

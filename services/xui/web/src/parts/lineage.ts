@@ -1,5 +1,3 @@
-import type { Lineage } from "../api/client";
-
 export const BOX = { width: 168, height: 48, across: 52, down: 16 };
 
 export interface Placed {
@@ -8,16 +6,16 @@ export interface Placed {
   y: number;
 }
 
-/** Places of the steps: results on the left, what they were computed from to the right, each level in the middle. */
-export function placed(lineage: Pick<Lineage, "steps">): { boxes: Placed[]; width: number; height: number } {
-  const levels = [...new Set(lineage.steps.map(({ level }) => level))].sort((a, b) => a - b);
-  const columns = levels.map((level) => lineage.steps.flatMap((step, at) => (step.level === level ? [at] : [])));
+/** Places of boxes by their levels: 0 on the left, the next ones to the right, each level in the middle. */
+export function placed(at: readonly number[]): { boxes: Placed[]; width: number; height: number } {
+  const levels = [...new Set(at)].sort((a, b) => a - b);
+  const columns = levels.map((level) => at.flatMap((each, step) => (each === level ? [step] : [])));
   const tallest = Math.max(1, ...columns.map((column) => column.length));
   const high = (count: number) => count * BOX.height + (count - 1) * BOX.down;
-  const boxes = columns.flatMap((column, at) =>
+  const boxes = columns.flatMap((column, number) =>
     column.map((step, row) => ({
       step,
-      x: at * (BOX.width + BOX.across),
+      x: number * (BOX.width + BOX.across),
       y: (high(tallest) - high(column.length)) / 2 + row * (BOX.height + BOX.down),
     })),
   );

@@ -25,7 +25,7 @@ export function stopsAlong(snapshot: Snapshot, steers: boolean): Stop[] {
       at: ".gallery",
       text: "The pictures that activate it most, examples along its whole range, its labels and how far they hold, and its neighbours. Where this comes from leads back to weights and pictures.",
     },
-    { title: "The map", to: `${path}/map`, at: "canvas", text: "Every component, close where meanings are close. Colour it, select a region, share the view by its address." },
+    { title: "The map", to: `${path}/map?layout=pca`, at: "canvas", text: "Every component, close where meanings are close. Colour it, select a region, share the view by its address." },
     { title: "Why this prediction?", to: `/predict?${predict}`, at: "h1", text: "Maps of several methods side by side, each with its quality, and the components behind one output." },
     ...(steers ? [{ title: "What if?", to: steerPath(snapshot.model.id, layer, [0]), at: "h1", text: "Take components out, scale or add them, and see what becomes of a prediction, or of a text." }] : []),
     { title: "Audits", to: "/audits", at: "h1", text: "Write down what a model may rest on. An audit judges each component by it, shows the evidence, and waits for a signature." },

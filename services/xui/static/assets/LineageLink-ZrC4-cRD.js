@@ -1,0 +1,1 @@
+import{n as e}from"./chunk-7RTFRKQW-BaLYGzOp.js";import{r as t}from"./lineage-BN20_CEz.js";import{X as n}from"./states-C6FwVSME.js";var r=n();function i({of:n,what:i=`Where this comes from`}){return(0,r.jsx)(e,{to:t(n),children:i})}export{i as t};
