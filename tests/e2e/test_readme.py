@@ -57,13 +57,16 @@ def shell(tmp_path_factory, explained):
 
 def test_the_command_line_example_runs(shell, tmp_path):
     lines = [line for line in block("sh", "### Command line").splitlines() if not line.startswith("source ")]
-    *first, last = lines
-    assert last.startswith("xsys component SNAPSHOT")
+    first = [line for line in lines if "SNAPSHOT" not in line]
+    one, along = lines[len(first) :]
+    assert one.startswith("xsys component SNAPSHOT") and along.startswith("xsys component SNAPSHOT")
     out = shell("\n".join(first), XSYS_HOME=str(tmp_path / "home"))
     assert "13 pictures, 2 labels" in out
     assert "blocks.4" in out
     snapshot = re.search(r"\bs_[0-9a-f]{16}\b", out)[0]
-    assert "conv_head" in shell(last.replace("SNAPSHOT", snapshot), XSYS_HOME=str(tmp_path / "home"))
+    assert "conv_head" in shell(one.replace("SNAPSHOT", snapshot), XSYS_HOME=str(tmp_path / "home"))
+    sets = shell(along.replace("SNAPSHOT", snapshot), XSYS_HOME=str(tmp_path / "home"))
+    assert sets.count("7.7%") + sets.count("15.4%") == 8  # thirteen pictures in eight sets
 
 
 def test_the_rest_example_answers_what_the_command_line_prints(shell, served):
