@@ -33,6 +33,8 @@ class Replayer:
         try:
             checked, differences = self._compared(asked, event, snapshot)
         except XsysError as refusal:
+            if refusal.status >= 429:  # overloaded or out of order: that says nothing about the record
+                raise
             return _told(event, ReplayVerdict.REFUSED, detail=f"{type(refusal).__name__}: {refusal.detail}")
         if not checked:
             return _told(event, ReplayVerdict.NOTHING, detail=_why(event))
@@ -41,7 +43,7 @@ class Replayer:
 
     def _compared(self, caller: Caller, event: SessionEvent, snapshot: str) -> tuple[list[str], list[str]]:
         match event.action:
-            case Search(query=query, pictures=[], hits=hits, lineage=lineage) if query is not None:
+            case Search(query=query, pictures=[], hits=hits, lineage=lineage) if query and (hits or lineage):
                 answer = self.explanation.search(caller, snapshot, query)
                 now = [hit.component for hit in answer.hits[: len(hits)]]
                 told = {f"{len(hits)} components found": bool(hits), "lineage": lineage is not None}
@@ -58,7 +60,9 @@ class Replayer:
                     *_far("clarity", pinned.clarity, detail.component.clarity),
                     *_unequal("examples", pinned.examples, samples),
                 ]
-            case Steer(model=model, request=request, flipped=flipped, variation=variation):
+            case Steer(model=model, request=request, flipped=flipped, variation=variation) if (
+                flipped is not None or variation is not None
+            ):
                 steered = self.model.steering_preview(caller, model, request)
                 told = {"prediction": flipped is not None, "variation": variation is not None}
                 return [name for name, there in told.items() if there], [

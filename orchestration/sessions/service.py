@@ -10,9 +10,9 @@ from typing import Literal
 from sqlalchemy.exc import IntegrityError
 
 from contracts.audit import AuditService
-from contracts.base import Binary, Caller, Page
+from contracts.base import Binary, Caller, Page, Right
 from contracts.data import DataService
-from contracts.errors import IdempotencyConflict, InvalidRequest
+from contracts.errors import Forbidden, IdempotencyConflict, InvalidRequest
 from contracts.explanation import ExplanationService
 from contracts.model import ModelService
 from contracts.replay import Replay
@@ -26,8 +26,10 @@ from contracts.session_events import (
     NoteWritten,
     PinComponent,
     Pinned,
+    Search,
     SeeAudit,
     SessionEvent,
+    Steer,
     Undo,
     Undone,
     WriteNote,
@@ -215,6 +217,10 @@ class Sessions(Sharing):
     def _looked_up(self, caller: Caller, session: str, action: Action) -> Happened | WriteNote | Undo:
         """Replace what a client says by what the services say, before the transaction begins."""
         match action:
+            case Steer() | Search() as asked:
+                needed = Right.STEER if isinstance(asked, Steer) else Right.SEARCH
+                if needed not in caller.rights:  # what is recorded is computed again by whoever replays it
+                    raise Forbidden(f"recording this needs the right `{needed}`", field="action")
             case PinComponent():
                 here = action.snapshot or self.session(caller, session).state.snapshot
                 snapshot = self._explanation.snapshot(caller, snapshot=here)

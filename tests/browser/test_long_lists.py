@@ -45,7 +45,10 @@ def test_an_audit_is_never_begun_on_another_snapshot_than_the_one_named(long, re
     expect(page.get_by_role("button", name="Run")).to_have_count(0)
 
 
-def test_a_text_is_not_written_by_another_model_than_the_one_named(visitor):
-    page = visitor
-    page.goto("/steer/text?model=lite0")
-    expect(page.get_by_text(re.compile("This model is not here|No language model yet"))).to_be_visible()
+def test_an_outage_is_not_told_as_absence(long, refusals):
+    page = long
+    page.route(re.compile(r"/v1/models/lite0$"), lambda route: route.fulfill(status=500))
+    refusals.append(500)
+    page.goto("/predict?model=lite0&dataset=demo&sample=7")
+    expect(page.get_by_role("alert").first).to_be_visible()
+    expect(page.get_by_text("This model is not here")).to_have_count(0)

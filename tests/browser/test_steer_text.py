@@ -125,3 +125,10 @@ def test_a_component_that_the_layer_does_not_have_is_refused(visitor, writer, re
     page.goto(f"/steer/text?model={writer['id']}&layer=model.layers.0&unit=99999&change=add&strength=1")
     page.get_by_role("button", name="Write both").click()
     expect(page.get_by_role("alert")).to_contain_text("99999", timeout=4 * UNHURRIED)
+
+
+def test_a_text_is_not_written_by_another_model_than_the_one_named(visitor, writer):
+    page = visitor
+    page.goto("/steer/text?model=lite0")
+    expect(page.get_by_text("This model is not here")).to_be_visible()
+    expect(page.get_by_role("button", name="Write")).to_have_count(0)

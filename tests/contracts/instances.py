@@ -15,7 +15,6 @@ from contracts import (
     attribution,
     attribution_evaluation,
     audit,
-    audit_log,
     captures,
     comparison,
     corpora,
@@ -27,10 +26,7 @@ from contracts import (
     jobs,
     labels,
     language,
-    lineage,
-    members,
     model,
-    progress,
     replay,
     sae,
     session_events,
@@ -287,34 +283,6 @@ DIRECTION = atlas_reading.SteeringDirection(
 AGREEMENT = atlas_reading.Agreement(
     alignment="align_1", other="align_2", layer="a", units=2, agreed=0.5, chance=None, cosine=1 / 3,
     examples=[atlas_reading.UnitAgreement(unit=1, text="x", other="y", cosine=0.5, agreed=False)],
-)  # fmt: skip
-MEMBER = members.WorkspaceMember(
-    user="u_1", name="n", role="analyst", has_password=True, created_at=NOW, disabled_at=NOW
-)
-INVITATION = members.Invitation(id="l_1", role="viewer", created_by="u_1", created_at=NOW, expires_at=NOW)
-NEW_LINK = members.NewLink(id="l_1", path="/invite#secret", expires_at=NOW)
-ACT = audit_log.AuditLogEntry(
-    seq=7, at=NOW, actor="u_1", actor_name="n", action="member.disabled", subject="u_2", facts={"role": "viewer"},
-    correlation="c", previous=SHA, hash=SHA,
-)  # fmt: skip
-USAGE = progress.Usage(
-    unfinished_jobs=1, job_limit=None, bytes=2**53 - 1, byte_limit=10,
-    largest=[progress.Share(kind="a/b", artifacts=1, bytes=3)],
-)  # fmt: skip
-LINEAGE_KEY = "5" * 64
-LINEAGE = lineage.Lineage(
-    of=LINEAGE_KEY, artifacts=1, bytes=9,
-    steps=[
-        lineage.LineageStep(
-            kind="publish/snapshot", level=0, artifacts=2, gone=1, bytes=9, keys=[SHA], first_at=NOW, last_at=None,
-            computed_from=[lineage.LineageEdge(step=0, inputs=3)],
-        )
-    ],
-    origins=[lineage.LineageOrigin(kind="model", id="m_1", name="n", sha256=SHA, step=0)],
-)  # fmt: skip
-LOG_REPORT = audit_log.AuditLogReport(
-    workspace="w", intact=False, entries=7, head=f"7:{SHA}",
-    broken=audit_log.BrokenEntry(seq=3, reason="changed", detail="d"),
 )  # fmt: skip
 JUDGED = attribution_evaluation.EvaluationFigure(
     metric="auc", method="gradcam", resolution="pixel", evidence="positive", better="high",

@@ -24,7 +24,6 @@ from contracts import (
 )
 from contracts.base import Binary, Page, Right
 from tests.contracts.instances import (
-    ACT,
     AGREEMENT,
     ALIGN_REQUEST,
     ANALYSIS,
@@ -65,16 +64,10 @@ from tests.contracts.instances import (
     GRAPH_QUERY,
     HAPPENED,
     HITS,
-    INVITATION,
     JOB,
     LABEL_SET,
-    LINEAGE,
-    LINEAGE_KEY,
-    LOG_REPORT,
-    MEMBER,
     METHOD,
     MODEL,
-    NEW_LINK,
     NEW_TOKEN,
     NOW,
     PAIR,
@@ -107,12 +100,21 @@ from tests.contracts.instances import (
     UNIT_HITS,
     UNIT_LABELS,
     UNIT_SEARCH,
-    USAGE,
     VECTORS,
     WRITE,
     WRITE_NOTE,
     WRITING,
     WRITTEN,
+)
+from tests.contracts.instances_governance import (
+    ACT,
+    INVITATION,
+    LINEAGE,
+    LINEAGE_KEY,
+    LOG_REPORT,
+    MEMBER,
+    NEW_LINK,
+    USAGE,
 )
 
 PLAIN: dict[str, tuple[dict[str, Any], Any]] = {

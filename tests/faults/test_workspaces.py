@@ -21,7 +21,8 @@ from orchestration.bootstrap import build
 from orchestration.gateway.app import create_app
 from orchestration.gateway.protocols import PROTOCOLS
 from services.kit.expose import service_name
-from tests.contracts.instances import AS, AUDIT_ID, LINEAGE_KEY, NOTE
+from tests.contracts.instances import AS, AUDIT_ID, NOTE
+from tests.contracts.instances_governance import LINEAGE_KEY
 from tests.contracts.planted import PLAIN
 from tests.faults.everything import settings_in
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.errors import UnknownSnapshot
+from contracts.errors import Forbidden, Unavailable, UnknownSnapshot
 from contracts.explanation import SearchQuery, TextTerm
 from contracts.governance import Role
 from contracts.session_events import Move, PinComponent, Search, SeeAudit, Steer, View, WriteNote
@@ -94,6 +94,24 @@ def test_what_can_no_longer_be_asked_is_told_with_its_reason(sessions, session, 
     monkeypatch.setattr(sessions._replayer.explanation, "snapshot", gone)
     told = sessions.replay(auditor, session, event.seq)
     assert (told.verdict, told.detail) == ("refused", "UnknownSnapshot: it was deleted")
+
+
+def test_a_service_that_is_out_of_order_is_no_finding(sessions, session, act, auditor, monkeypatch):
+    event = act(Search(query=QUERY, hits=found(3)))
+
+    def away(caller, snapshot, query):
+        raise Unavailable("the explanation service does not answer")
+
+    monkeypatch.setattr(sessions._replayer.explanation, "search", away)
+    with pytest.raises(Unavailable):
+        sessions.replay(auditor, session, event.seq)
+
+
+def test_who_may_not_steer_cannot_do_so_by_recording_and_replaying_it(sessions, session, act, auditor):
+    with pytest.raises(Forbidden, match="needs the right `steer`"):
+        act(Steer(model="m_1", request=STEERING, flipped=False), by=auditor)
+    assert sessions.session(auditor, session).state.seq == 0
+    assert act(Search(query=QUERY, hits=found(3)), by=auditor).seq == 1
 
 
 def test_only_members_replay_and_only_what_happened(sessions, session, act, auditor, person):

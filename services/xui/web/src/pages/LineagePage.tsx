@@ -39,7 +39,7 @@ function Shown({ lineage }: { lineage: Lineage }) {
         <ul className="plain origins">
           {lineage.origins.map((each) => (
             <li key={each.id}>
-              {words(each.kind)} <Link to={each.kind === "dataset" ? `/datasets/${each.id}` : `/models#${each.id}`}>{each.name}</Link> <code title={each.sha256}>{each.sha256.slice(0, 12)}</code>
+              {words(each.kind)} <Link to={each.kind === "dataset" ? `/datasets/${each.id}` : "/models"}>{each.name}</Link> <code title={each.sha256}>{each.sha256.slice(0, 12)}</code>
             </li>
           ))}
         </ul>

@@ -14,7 +14,7 @@ export function NewAuditPage() {
   useTitle("New audit");
   const [search, setSearch] = useAddress();
   const named = search.get("snapshot");
-  const { items, chosen, query, more, isPending } = useChoice("/v1/snapshots", named);
+  const { items, chosen, query, more, isPending, problem, retry } = useChoice("/v1/snapshots", named);
   const snapshot = named === null ? items[0] : chosen;
   return (
     <main className="page">
@@ -25,7 +25,8 @@ export function NewAuditPage() {
       <p className="lead">Name what a class may rest on (valid) and what it may not (spurious); what is forbidden holds for every class.</p>
       {isPending && <Loading what="snapshots" />}
       {query.isError && <Refusal problem={query.error} retry={() => void query.refetch()} />}
-      {query.isSuccess && !isPending && named !== null && !snapshot && (
+      {problem && <Refusal problem={problem} retry={retry} />}
+      {query.isSuccess && !isPending && !problem && named !== null && !snapshot && (
         <Empty title="This snapshot is not here">
           <p>
             The address names a snapshot that this workspace does not have. Begin <Link to="/audits/new">with another</Link>.

@@ -41,7 +41,8 @@ export function SteerTextPage() {
         </Empty>
       )}
       {models.query.hasNextPage && <MoreButton what="Older models" load={() => void models.query.fetchNextPage()} busy={models.query.isFetchingNextPage} />}
-      {!models.isPending && writers.length > 0 && !model && (
+      {models.problem && <Refusal problem={models.problem} retry={models.retry} />}
+      {!models.isPending && !models.problem && writers.length > 0 && !model && (
         <Empty title="This model is not here">
           <p>
             The address names a model that this workspace does not have, or one that writes no text. See the <Link to="/models">models</Link>.

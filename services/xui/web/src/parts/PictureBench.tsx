@@ -39,7 +39,9 @@ export function PictureBench({ shown, change, command, children }: Props) {
           <pre className="command">xsys model add lite0 --architecture timm:tf_efficientnet_lite0</pre>
         </Empty>
       )}
-      {!models.isPending && reading.length > 0 && !model && (
+      {models.problem && <Refusal problem={models.problem} retry={models.retry} />}
+      {datasets.problem && <Refusal problem={datasets.problem} retry={datasets.retry} />}
+      {!models.isPending && !models.problem && reading.length > 0 && !model && (
         <Empty title="This model is not here">
           <p>
             The address names a model that this workspace does not have, or one that reads no pictures. See the{" "}

@@ -1,5 +1,6 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { type Answer, api, ask, type AuditLogEntry, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot, type WorkspaceMember } from "../api/client";
+import { Problem } from "../api/problem";
 
 interface Listed {
   "/v1/snapshots": Snapshot;
@@ -75,7 +76,8 @@ export function useChoice<P extends keyof Found>(path: P, wanted: string | null)
     retry: false,
   });
   const all = beyond && one.data ? [one.data, ...items] : items;
-  return { items: all, chosen: all.find(named), query: listing.query, more: listing.more, isPending: listing.query.isPending || (beyond && one.isLoading) };
+  const failed = beyond && one.isError && !(one.error instanceof Problem && one.error.status === 404);
+  return { items: all, chosen: all.find(named), query: listing.query, more: listing.more, problem: failed ? one.error : null, retry: () => void one.refetch(), isPending: listing.query.isPending || (beyond && one.isLoading) };
 }
 
 export function MoreButton({ load, busy, what = "Show more" }: { load: () => void; busy: boolean; what?: string }) {
