@@ -177,7 +177,10 @@ class GraphEdge(Contract):
 
 
 class ComponentGraph(Contract):
-    """Nodes layer by layer from the output towards the input, strongest first; edges lead towards the input."""
+    """Nodes layer by layer from the output towards the input, strongest first; edges lead towards the input.
+
+    Components without relevance are no nodes, so that a layer may have fewer than were asked for.
+    """
 
     model: str
     target: ClassScore

@@ -51,18 +51,20 @@ def answer_of(models: Models, caller: Caller, model: str, query: GraphRequest) -
             built.model, batch, torch.tensor([target]), query.rule, layers=layers, top=query.components,
             fallback=query.fallback,
         )  # fmt: skip
-    place = {node: number for number, node in enumerate(graph.nodes)}
+    nodes = {node: amount for node, amount in graph.nodes.items() if amount != 0}
+    place = {node: number for number, node in enumerate(nodes)}
     return ComponentGraph(
         model=found.ref.id,
         target=class_score_of(found, scores, target),
         rule=query.rule,
         layers=list(graph.totals),
         nodes=[
-            GraphNode(layer=layer, index=unit, relevance=amount, share=amount / (graph.totals[layer] or 1.0))
-            for (layer, unit), amount in graph.nodes.items()
+            GraphNode(layer=layer, index=unit, relevance=amount, share=amount / graph.totals[layer])
+            for (layer, unit), amount in nodes.items()
         ],
         edges=[
             GraphEdge(source=place[edge.source], target=place[edge.target], relevance=edge.relevance)
             for edge in graph.edges
+            if edge.source in nodes and edge.target in nodes
         ],
     )

@@ -47,6 +47,14 @@ def test_edges_lead_from_each_node_to_each_of_the_next_layer(models):  # noqa: F
     assert few.edges[0].relevance == next(e.relevance for e in graph.edges if (e.source, e.target) == (0, 12))
 
 
+def test_components_without_relevance_are_left_out(models):  # noqa: F811
+    graph = models.component_graph(ME, "cnn", ask(layers=["fc", "layer4"], rule="epsilon", components=4, target=3))
+    scores = [node for node in graph.nodes if node.layer == "fc"]
+    assert [(node.index, abs(node.share)) for node in scores] == [(3, pytest.approx(1))]  # no other output has any
+    assert all(node.relevance != 0 for node in graph.nodes)
+    assert {edge.source for edge in graph.edges} == {0} and len(graph.edges) == len(graph.nodes) - 1
+
+
 def test_a_picture_is_taken_like_the_same_sample(models):  # noqa: F811
     sent = ask(sample=None, picture=base64.b64encode(encoded(picture(1))))
     assert models.component_graph(ME, "cnn", sent) == models.component_graph(ME, "cnn", ask())

@@ -3984,6 +3984,8 @@ export interface components {
         /**
          * ComponentGraph
          * @description Nodes layer by layer from the output towards the input, strongest first; edges lead towards the input.
+         *
+         *     Components without relevance are no nodes, so that a layer may have fewer than were asked for.
          */
         ComponentGraph: {
             /** Model */

@@ -116,4 +116,4 @@ function Graph({ lineage }: { lineage: Lineage }) {
 /** A model's content is an origin of its own and has no file under that key. */
 const sizeOf = (step: Lineage["steps"][number]) => (step.bytes > 0 ? `${count(step.artifacts)} · ${bytes(step.bytes)}` : plural(step.artifacts, "hash", "hashes"));
 
-const clipped = (text: string) => (text.length > 22 ? `${text.slice(0, 21)}…` : text);
+const clipped = (text: string) => (text.length > 20 ? `${text.slice(0, 19)}…` : text);
