@@ -1,206 +1,176 @@
-"""A sparse autoencoder on SmolLM2 and an atlas carried over to Gemma-3-270M, on the documentation of Python's packages.
+"""The product on a real pair: SmolLM2-135M as atlas, Gemma-3-270M as subject, the documentation of Python's packages.
 
-Goals are those of millions of tokens; each figure says how many there were. Needs the packages of both models (extra
-`lm`), and a folder in which hours of work are kept: what was captured or trained there is not done again.
+Everything is done by jobs in the data folder that is given (`xsys demo language` with more windows), so a run that was
+killed goes on where it was. Then steering both models is evaluated: concepts are modules of the corpus, whose test
+documents alone judge the texts. Goals are those of one to three million tokens; each figure says how many there were.
+Needs the extra `lm` and the packages of both models.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from benchmarks.language_store import Captured, capture, demo_windows, packaged_model
 from benchmarks.report import Report
-from services.explanation.atlas.scores import (
-    chance_ranks,
-    mean_percentile,
-    mean_reciprocal_rank,
-    self_retrieval,
-    truth_of,
-)
-from services.explanation.atlas.text_alignment import _bag, made
-from services.explanation.atlas.trust import figures_of, lexical_scores_sparse, split_documents
-from services.model.language.capture import norm_medians
-from services.model.language.layout import require_site
-from services.model.language.pools import pooled
-from services.model.sae.autoencoder import SparseAutoencoder
-from services.model.sae.checkpoints import load_checkpoint, save_checkpoint
-from services.model.sae.metrics import loss_recovered, measure
-from services.model.sae.splicing import cross_entropies
-from services.model.sae.stream import Stream, shards_of
-from services.model.sae.training import Recipe, begin
+from contracts.atlas import Atlas, AtlasAlignment
+from contracts.sae import Sae
+from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
+from orchestration.cli.desk import Desk, local_desk
+from orchestration.cli.language_demo import Plan, build, real_plan
+from orchestration.cli.progress import follow
 
-ATLAS, SUBJECT = "smollm2", "gemma3-270m"
-FAMILIES = ["cov", "corr", "ridge_z", "op", "lens"]
-POOLS = ("max", "mean", "last", "top3")
-SIZES = (300, 1000, 3000, 10_000, 30_000)
-SPLICED = 32
+CONCEPTS = {  # name, by which latents are found -> modules whose documents are about it
+    "matrix": ("scipy/linalg", "numpy/linalg", "scipy/sparse"),
+    "probability distribution": ("scipy/stats",),
+    "clustering": ("sklearn/cluster", "sklearn/metrics/cluster"),
+}
+OTHERS = ("python reference", "scipy/optimize", "scipy/interpolate", "numpy/lib", "sklearn/model_selection")
+TEXTS = 160  # of a concept, half of them for the judge
+STRENGTHS = [0.1, 0.2, 0.4]
 
 
-def documents_of(store: Path, windows: int) -> np.ndarray:
-    """Document number of each window: [windows] int64."""
-    names: dict[str, int] = {}
-    found = [names.setdefault(document, len(names)) for document, _ in demo_windows(store)[:windows]]
-    return np.array(found, np.int64)
-
-
-def complete(captures: list[Captured]) -> int:
-    """Windows that all captures have."""
-    return min(int(one.joined("window").max()) + 1 for one in captures)
-
-
-def trained(store: Path, rows: np.ndarray, recipe: Recipe) -> SparseAutoencoder:
-    """Train, leaving a checkpoint every 100 steps, and going on from the last one."""
-    stream = Stream(shards_of(rows), batch=recipe.batch, seed=recipe.seed)
-    path = store / f"sae-{recipe.latents}-{recipe.steps}-{len(rows)}.safetensors"
-    trainer = load_checkpoint(path, recipe, stream) if path.is_file() else begin(stream, recipe)
-    while trainer.step < recipe.steps:
-        figures = trainer.train(stream.next())
-        if trainer.step % 100 == 0 or trainer.step == recipe.steps:
-            save_checkpoint(path, trainer, stream)
-            print(f"step {trainer.step}: loss {figures.loss:.3f}, dead {figures.dead}", file=sys.stderr, flush=True)
-    return trainer.finished()
-
-
-def autoencoder(report: Report, store: Path, ours: Captured, test: np.ndarray, recipe: Recipe) -> SparseAutoencoder:
-    """Train on the tokens of all but test windows; figures on those of test windows."""
-    values, window = ours.joined("values"), ours.joined("window")
-    held = np.isin(window, test)
-    sae = trained(store, values[~held].astype(np.float32), recipe)
-    found = measure(sae, torch.from_numpy(values[held].astype(np.float32)))
-    n = int(held.sum())
-    about = f"SmolLM2 layer 15, {recipe.latents} latents, k={recipe.k}, {int((~held).sum()):,} training tokens"
-    about += f", {recipe.steps} steps of {recipe.batch}"
-    report.line(
-        metric=f"{about}: explained variance", value=round(found.explained, 4), unit="1", goal=">= 0.75",
-        ok=found.explained >= 0.75, n=n,
-    )  # fmt: skip
-    report.line(
-        metric=f"{about}: dead", value=round(found.dead_share, 4), unit="share", goal="<= 0.10",
-        ok=found.dead_share <= 0.1, n=n,
-    )  # fmt: skip
-    report.line(metric=f"{about}: active latents a token", value=round(found.active, 2), unit="")
-    language, windows = packaged_model(ATLAS, store), demo_windows(store)
-    site = require_site(language.model, language.architecture, "model.layers.14")
-    texts = [windows[at][1] for at in test[:SPLICED].tolist()]
-    norm = norm_medians(language, texts, [site.name])[site.name]
-    losses = cross_entropies(language, site, sae, texts, norm=norm)
-    recovered = loss_recovered(*losses)
-    report.line(
-        metric=f"{about}: cross-entropy recovered", value=round(recovered, 4), unit="1", goal=">= 0.90",
-        ok=recovered >= 0.9, n=len(texts),
-    )  # fmt: skip
-    return sae
-
-
-def pooled_codes(sae: SparseAutoencoder, ours: Captured, n: int) -> np.ndarray:
-    """Codes pooled by maximum over each window: [n, m] float32."""
-    codes = np.zeros((n, sae.latents), np.float32)
-    for shard in ours.shards:
-        for start in range(0, len(shard["values"]), 2048):
-            part = slice(start, start + 2048)
-            np.maximum.at(
-                codes, shard["window"][part], sae.encode(torch.from_numpy(shard["values"][part].astype(np.float32)))
-            )
-    return codes
-
-
-def pooled_rows(found: Captured, pool: str, n: int) -> np.ndarray:
-    """Pooled activations of each window: [n, d] float32; windows without a token are 0."""
-    values, window = found.joined("values"), found.joined("window")
-    order = np.lexsort((found.joined("position"), window))
-    there, numbered = np.unique(window[order], return_inverse=True)
-    rows = np.zeros((n, values.shape[1]), np.float32)
-    rows[there] = pooled(
-        torch.from_numpy(values[order].astype(np.float32)), torch.from_numpy(numbered), len(there), pool
-    )
-    return rows
-
-
-def table(report: Report, codes: np.ndarray, theirs: Captured, documents: np.ndarray) -> None:
-    """Windows x translators x pooling, chosen by validation, beside shuffled pairs and token identity."""
-    n = len(codes)
-    training, validation, test = split_documents(documents, seed=0)
-    best: tuple[float, float, str] | None = None
-    for size in (*[one for one in SIZES if one < len(training)], len(training)):
-        rows = training[:size]
-        truths = truth_of(codes[training], codes[validation]), truth_of(codes[training], codes[test])
-        for pool in POOLS:
-            x = pooled_rows(theirs, pool, n)
-            chosen: dict[str, tuple[float, float, float]] = {}
-            for one in made(x[rows], codes[rows], FAMILIES):
-                scores = [
-                    figures_of(one.read(x[at]), truth).summary(truth.evident)
-                    for at, truth in zip((validation, test), truths, strict=True)
-                ]
-                family = one.name.partition("(")[0]
-                if family not in chosen or scores[0]["auroc"] > chosen[family][0]:
-                    chosen[family] = (scores[0]["auroc"], scores[1]["auroc"], scores[1]["ap"])
-            for family, (by, reached, ap) in chosen.items():
-                report.line(
-                    metric=f"SmolLM2 atlas on Gemma, N={size}, {pool}-pooled: AUROC of {family}",
-                    value=round(reached, 4), unit="1", n=int(truths[1].evident.sum()),
-                )  # fmt: skip
-                report.line(metric=f"the same: AP of {family}", value=round(ap, 4), unit="1")
-                if best is None or by > best[0]:
-                    best = (by, reached, f"{family}, {pool}, N={size}")
-    if best is not None:
+def autoencoder(report: Report, sae: Sae) -> None:
+    """Figures on test documents."""
+    asked, found = sae.request, sae.quality
+    about = f"{sae.latents} latents, k={asked.k}, {found.trained_on:,} training tokens, {asked.steps} steps"
+    for name, value, goal, ok in (
+        ("explained variance", found.explained, ">= 0.75", found.explained >= 0.75),
+        ("cross-entropy recovered", found.recovered, ">= 0.90", (found.recovered or 0) >= 0.9),
+        ("dead", found.dead_share, "<= 0.10", found.dead_share <= 0.1),
+    ):
         report.line(
-            metric=f"best by validation ({best[2]}): AUROC", value=round(best[1], 4), unit="1",
-            goal=">= 0.85 at 30,000 windows", ok=best[1] >= 0.85, n=len(training),
+            metric=f"SAE of SmolLM2 layer 15 ({about}): {name}", value=round(value or 0, 4), unit="1", goal=goal, ok=ok,
+            n=found.held_out,
         )  # fmt: skip
-    controls(report, codes, theirs, training, test)
+    report.line(metric="the same: active latents a token", value=round(found.active, 2), unit="")
 
 
-def controls(report: Report, codes: np.ndarray, theirs: Captured, training: np.ndarray, test: np.ndarray) -> None:
-    """Shuffled pairs, token identity, and units found again by their own codes."""
-    truth, x = truth_of(codes[training], codes[test]), pooled_rows(theirs, "mean", len(codes))
-    shuffled = np.random.default_rng(0).permutation(training)
-    control = figures_of(made(x[training], codes[shuffled], ["op"])[0].read(x[test]), truth).summary(truth.evident)
+def labels(report: Report, atlas: Atlas) -> None:
+    """Detection on held-out documents, and the same labels given to other latents."""
+    judged = sum(count for tier, count in atlas.tiers.items() if tier != "unlabelled")
+    reached, control = atlas.auroc or 0, atlas.shuffled or 0
     report.line(
-        metric="shuffled pairs (op, mean): AUROC", value=round(control["auroc"], 4), unit="1", goal="0.50 +- 0.02",
-        ok=abs(control["auroc"] - 0.5) <= 0.02,
+        metric="labels of its latents: median held-out AUROC", value=round(reached, 4), unit="1", goal=">= 0.80",
+        ok=reached >= 0.8, n=judged,
     )  # fmt: skip
-    window, ids = theirs.joined("window"), theirs.joined("ids")
-    order = np.argsort(window, kind="stable")
-    bag = _bag(ids[order], np.bincount(window, minlength=len(codes)))
-    lexical = figures_of(lexical_scores_sparse(bag[training], bag[test], codes[training]), truth).summary(truth.evident)
-    report.line(metric="tokens alone (lexical): AUROC", value=round(lexical["auroc"], 4), unit="1")
-    report.line(metric="tokens alone (lexical): AP", value=round(lexical["ap"], 4), unit="1")
-    for one in made(x[training], codes[training], ["op", "lens"]):
-        ranks, d = self_retrieval(one.matrix, x[test], codes[test]), x.shape[1]
+    report.line(
+        metric="labels given to other latents: mean AUROC", value=round(control, 4), unit="1", goal="0.50 +- 0.02",
+        ok=abs(control - 0.5) <= 0.02, n=judged,
+    )  # fmt: skip
+    for tier, count in atlas.tiers.items():
+        report.line(metric=f"labels of its latents: {tier}", value=count, unit="latents", n=atlas.latents)
+
+
+def transfer(report: Report, found: AtlasAlignment) -> None:
+    """Every translator and pool on test windows, the one that validation chose, and what it has to beat."""
+    (layer,) = found.layers
+    n = layer.samples.get("training", 0)
+    for one in layer.translators:
+        name = f"carried to Gemma layer 9, {n:,} windows, {one.pool}-pooled, {one.translator}"
+        report.line(metric=f"{name}: AUROC", value=round(one.test.auroc, 4), unit="1")
+        report.line(metric=f"{name}: AP", value=round(one.test.ap, 4), unit="1")
+    if layer.state != "ok" or layer.shuffled is None or layer.lexical is None:
+        report.line(metric="carried to Gemma", value=0, unit="1", goal="evidence", ok=False)
+        return
+    best = max(layer.translators, key=lambda one: one.validation)
+    report.line(
+        metric=f"chosen by validation ({best.translator}, {best.pool}): AUROC", value=round(best.test.auroc, 4),
+        unit="1", goal=">= 0.85 at 30,000 windows", ok=best.test.auroc >= 0.85, peer="tokens alone (lexical)",
+        peer_value=round(layer.lexical.auroc, 4), n=n,
+    )  # fmt: skip
+    report.line(
+        metric="the same: AP", value=round(best.test.ap, 4), unit="1", peer="tokens alone (lexical)",
+        peer_value=round(layer.lexical.ap, 4),
+    )  # fmt: skip
+    report.line(
+        metric="shuffled pairs: AUROC", value=round(layer.shuffled.auroc, 4), unit="1", goal="0.50 +- 0.02",
+        ok=abs(layer.shuffled.auroc - 0.5) <= 0.02,
+    )  # fmt: skip
+    for point in layer.curve:
+        report.line(metric=f"the chosen map on {point.windows:,} windows: AUROC", value=round(point.auroc, 4), unit="1")
+        report.line(metric=f"the chosen map on {point.windows:,} windows: AP", value=round(point.ap, 4), unit="1")
+    if layer.retrieval is not None:
         report.line(
-            metric=f"self-retrieval of {one.name}: MRR", value=round(mean_reciprocal_rank(ranks), 4), unit="1",
-            peer="chance", peer_value=round(chance_ranks(d)[0], 4), n=d,
+            metric="units found again by their codes: MRR", value=round(layer.retrieval.mrr, 4), unit="1",
+            peer="chance", peer_value=round(layer.retrieval.chance_mrr, 4), n=layer.retrieval.units,
         )  # fmt: skip
-        report.line(metric=f"self-retrieval of {one.name}: MPP", value=round(mean_percentile(ranks, d), 4), unit="1")
+        report.line(metric="units found again by their codes: MPP", value=round(layer.retrieval.mpp, 4), unit="1")
+
+
+def passages(desk: Desk, corpus: str) -> list[tuple[str, str]]:
+    """(document, text) of every window of the test documents."""
+    found, cursor = [], None
+    while True:
+        page = desk.data.passages(desk.caller, corpus, split="test", limit=200, cursor=cursor)
+        found += [(one.document, " ".join(one.text.split())) for one in page.items]
+        if (cursor := page.next) is None:
+            return found
+
+
+def spread_out(texts: list[str], n: int) -> list[str]:
+    """At most n of some texts, evenly."""
+    return texts[:: max(1, -(-len(texts) // n))]
+
+
+def steering(report: Report, desk: Desk, plan: Plan, found: AtlasAlignment) -> None:
+    """Evaluate steering the atlas's own model by its latents, and the subject by carried ones."""
+    windows = passages(desk, plan.name)
+
+    def of(*names: str) -> list[str]:
+        some = [text for document, text in windows if document.startswith(names) and len(text) > 80]
+        return spread_out(some, TEXTS)
+
+    concepts = [{"name": name, "texts": of(*modules)} for name, modules in CONCEPTS.items()]
+    common = {"concepts": concepts, "others": of(*OTHERS), "strengths": STRENGTHS, "directions": 1}
+    for model, more in (
+        (plan.models[0][0], {"atlas": found.atlas}),
+        (plan.models[1][0], {"alignment": found.id, "maps": ["write", "cov"]}),
+    ):
+        request = SteeringEvaluationRequest.model_validate({"model": model, **common, **more})
+        with desk.worker():
+            job = follow(desk, desk.jobs.evaluate_steering(desk.caller, request))
+        told(report, model, desk.jobs.steering_evaluation(desk.caller, job.id))
+
+
+def told(report: Report, model: str, found: SteeringEvaluation) -> None:
+    """Gains on prompts that did not choose the strength; a goal for the best arm that labels or texts steer by."""
+    for one in found.arms:
+        held, judged = one.held_out, one.arm in ("native", "write")
+        name = f"steering {model}, {one.arm}: gain of the concept rate where fluency stays >= 75 %"
+        goal = ">= 0.30" if judged else None
+        if held is None:
+            report.line(metric=name, value=0, unit="share", goal=goal, ok=False if judged else None)
+            continue
+        report.line(
+            metric=f"{name} (strength {held.strength}, fluency {held.fluency_share or 0:.0%})",
+            value=round(held.gain.mean, 3), unit="share", goal=goal, ok=held.gain.mean >= 0.3 if judged else None,
+            interval=(round(held.gain.low, 3), round(held.gain.high, 3)),
+        )  # fmt: skip
+    for judge in found.concepts:
+        name = f"judge of “{judge.name}” on {model}"
+        report.line(metric=f"{name}: recall", value=round(judge.recall, 3), unit="share")
+        report.line(metric=f"{name}: false positives", value=round(judge.false_positives, 3), unit="share")
 
 
 def main() -> int:
     """Exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.language_atlas", description=__doc__)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("folder", type=Path, help="a data folder; what is there is not done again")
     parser.add_argument("--windows", type=int, default=30_000)
-    parser.add_argument("--latents", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--learning-rate", type=float, default=None)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    report = Report()
-    captures = [capture(name, asked.store, windows=asked.windows) for name in (ATLAS, SUBJECT)]
-    n = complete(captures)
-    documents = documents_of(asked.store, n)
-    _, _, test = split_documents(documents, seed=0)
-    recipe = Recipe(
-        latents=asked.latents, k=32, steps=asked.steps, batch=1024, learning_rate=asked.learning_rate,
-        revive_every=min(1000, max(100, asked.steps // 5)),
-    )  # fmt: skip
-    sae = autoencoder(report, asked.store, captures[0], test, recipe)
-    table(report, pooled_codes(sae, captures[0], n), captures[1], documents)
+    os.environ["XSYS_HOME"] = str(asked.folder.resolve())
+    desk, plan = local_desk(), real_plan(asked.windows)
+    plan = replace(plan, sae={**plan.sae, "steps": asked.steps})
+    found = build(desk, plan)
+    report, atlas = Report(), desk.atlas.atlas(desk.caller, found.atlas)
+    autoencoder(report, desk.atlas.sae(desk.caller, atlas.sae))
+    labels(report, atlas)
+    transfer(report, found)
+    steering(report, desk, plan, found)
     return report.exit_code
 
 

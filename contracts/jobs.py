@@ -58,7 +58,7 @@ from contracts.language import (
     ReadsPictures,
     ReadsText,
 )
-from contracts.model import ModelRegistration
+from contracts.model import ModelId, ModelRegistration
 from contracts.progress import Failure as Failure
 from contracts.progress import Job as Job
 from contracts.progress import JobId as JobId
@@ -69,7 +69,7 @@ from contracts.progress import Usage as Usage
 from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownLatent, UnknownSae
 from contracts.snapshots import SnapshotRequest
 from contracts.steering import DegenerateDirection
-from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
+from contracts.steering_evaluation import MeasuredSteering, SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 
 PICTURES_ONLY = (ReadsText, HoldsText)
@@ -203,6 +203,13 @@ class JobService(Protocol):
     @operation("GET", "/jobs/{job}/steering-evaluation", right=Right.LOOK, refuses=(UnknownJob,))
     def steering_evaluation(self, caller: Caller, job: JobId) -> SteeringEvaluation:
         """Show what steering gained and cost; empty until then and for other jobs."""
+        ...
+
+    @operation("GET", "/models/{model}/steering-evaluations", right=Right.LOOK, refuses=(UnknownModel,))
+    def steering_evaluations(
+        self, caller: Caller, model: ModelId, limit: Limit = 50, cursor: Cursor | None = None
+    ) -> Page[MeasuredSteering]:
+        """List what evaluations of steering a model measured, newest first: recommended strengths by arm and layer."""
         ...
 
     @operation("GET", "/jobs/{job}/curve", right=Right.LOOK, refuses=(UnknownJob,))

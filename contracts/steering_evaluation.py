@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -183,3 +184,12 @@ class SteeringEvaluation(Contract):
     arms: list[SteeringArm] = []
     concepts: list[JudgedConcept] = []
     texts: list[SteeredText] = []
+
+
+class MeasuredSteering(Contract):
+    """What one evaluation measured of a model: how strongly each arm may steer, over which concepts."""
+
+    job: str
+    concepts: list[str]
+    arms: list[SteeringArm]
+    created_at: datetime

@@ -70,6 +70,36 @@ def show(context: typer.Context, job: str, csv: CsvFile = None, json: Json = Fal
     _shown(at.jobs.steering_evaluation(at.caller, job), csv, json=json)
 
 
+@nouns.command("list")
+def list_(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Id or name of a language model.")],
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json: Json = False,
+) -> None:
+    """List what evaluations of a model recommend: strengths, in median norms of the layer, by arm."""
+    at = desk(context)
+    found = at.jobs.steering_evaluations(at.caller, model, limit)
+    if json:
+        return show_json(found)
+    rows = [
+        (each.job, ", ".join(each.concepts), one.layer or "-", *_arm(one)) for each in found.items for one in each.arms
+    ]
+    columns = (
+        "job",
+        "concepts",
+        "layer",
+        "arm",
+        "recommended strengths",
+        "held out: strength",
+        "gain",
+        "fluency share",
+    )
+    show_table(columns, rows)
+    if not rows:
+        typer.echo("nothing was measured yet: `xsys steering evaluate` does")
+
+
 def _shown(found: SteeringEvaluation, csv: Path | None, *, json: bool) -> None:
     if csv is not None:
         write_csv(csv, found)

@@ -194,6 +194,22 @@ def latest_output(db: ReadSession, job: str, stage: str, output: str) -> str | N
     return None if outputs is None else str(outputs[output])
 
 
+def steering_evaluations_of(
+    db: ReadSession, workspace: str, model: str, limit: int, before: str | None
+) -> list[JobRow]:
+    """Return up to `limit` jobs that have judged steering of a model, newest first, older than the id `before`."""
+    query = (
+        select(JobRow)
+        .join(StageRow, StageRow.job == JobRow.id)
+        .join(PartRow, PartRow.stage == StageRow.id)
+        .where(JobRow.workspace == workspace, StageRow.name == "steering-figures", PartRow.state == State.DONE)
+        .where(PartRow.spec["request"]["model"].as_string() == model)
+        .order_by(JobRow.id.desc())
+        .limit(limit)
+    )
+    return list(db.scalars(query if before is None else query.where(JobRow.id < before)))
+
+
 def job_of(db: ReadSession, row: JobRow) -> Job:
     """Render a job with the progress of its stages."""
     stages = stages_of(db, row.id)

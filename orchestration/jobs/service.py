@@ -12,7 +12,7 @@ from contracts.attribution_evaluation import AttributionEvaluation
 from contracts.base import Caller, Page
 from contracts.errors import IdempotencyConflict, JobNotRetryable
 from contracts.jobs import Job, State, Usage
-from contracts.steering_evaluation import SteeringEvaluation
+from contracts.steering_evaluation import MeasuredSteering, SteeringEvaluation
 from contracts.training import Curve, Pruning
 from orchestration.governance.audit_log import hold, record
 from orchestration.jobs.bell import Bell, unit_of_work
@@ -26,6 +26,7 @@ from orchestration.jobs.repository import (
     latest_output,
     page_of_jobs,
     stages_of,
+    steering_evaluations_of,
     visible_job,
 )
 from services.kit.arrays import facts_of
@@ -163,6 +164,24 @@ class Jobs:
         blob = self._found(caller, job, "steering-figures", "evaluation")
         found = {} if blob is None else json.loads(self.blobs.read(blob))
         return SteeringEvaluation.model_validate({"job": job, **found})
+
+    def steering_evaluations(
+        self, caller: Caller, model: str, limit: int = 50, cursor: str | None = None
+    ) -> Page[MeasuredSteering]:
+        """List what evaluations of steering a model, given by its id, measured, newest first."""
+        before = None if cursor is None else str(decode_cursor(cursor, length=1)[0])
+        with self.database.reading() as db:
+            rows = steering_evaluations_of(db, caller.workspace, model, limit + 1, before)
+            created = {row.id: row.created_at for row in rows[:limit]}
+        found = [
+            MeasuredSteering(
+                job=job, concepts=[one.name for one in evaluation.concepts], arms=evaluation.arms, created_at=at
+            )
+            for job, at in created.items()
+            if (evaluation := self.steering_evaluation(caller, job)).request is not None
+        ]
+        more = encode_cursor([rows[limit - 1].id]) if len(rows) > limit else None
+        return Page[MeasuredSteering](items=found, next=more)
 
     def _found(self, caller: Caller, job: str, stage: str, output: str) -> str | None:
         """Blob of what a job's latest finished part of a stage put out, if there is one."""

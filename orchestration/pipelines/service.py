@@ -22,7 +22,7 @@ from contracts.language import ReadsText
 from contracts.model import ModelRegistration, ModelService
 from contracts.sae import SaeRequest
 from contracts.snapshots import Encoder, SnapshotRequest
-from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluationRequest
+from contracts.steering_evaluation import MeasuredSteering, SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.comparison import ComparisonPlanner
@@ -152,6 +152,12 @@ class Pipelines:
     def steering_evaluation(self, caller: Caller, job: str) -> SteeringEvaluation:
         """Show what steering gained and cost; empty until then and for other jobs."""
         return self._jobs.steering_evaluation(caller, job)
+
+    def steering_evaluations(
+        self, caller: Caller, model: str, limit: int = 50, cursor: str | None = None
+    ) -> Page[MeasuredSteering]:
+        """List what evaluations of steering a model measured, newest first: recommended strengths by arm and layer."""
+        return self._jobs.steering_evaluations(caller, self._model.model(caller, model).ref.id, limit, cursor)
 
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""

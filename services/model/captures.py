@@ -13,8 +13,6 @@ from services.kit.stages import StageFunction, Work
 from services.kit.windows import chosen_windows, described_windows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from services.model.language.capture import TokenActivations
     from services.model.service import Models
 
@@ -23,7 +21,7 @@ def capture_stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of captures that run a model."""
     return (
         StageFunction("text-norms", 1, lambda work: measure_norms(work, models)),
-        StageFunction("text-activations", 1, lambda work: capture_shard(work, models)),
+        StageFunction("text-activations", 2, lambda work: capture_shard(work, models)),
     )
 
 
@@ -44,26 +42,27 @@ def capture_shard(work: Work, models: Models) -> None:
     `text`: window, split, document, count [n], starts [n + 1], ids [T], spans [T, 2]. For each layer `tokens/…`:
     values [K, d] of the kept tokens and token [K], their number in `text`; and `pooled/…`: [n, d] a pool, kept [n].
     """
-    from services.model.language.capture import token_activations
+    from services.model.language.capture import in_order, token_activations
     from services.model.languages import language_of
 
     start, stop = int(str(work.spec["start"])), int(str(work.spec["stop"]))
     request, layers, texts = _asked(work, start, stop)
     medians = {name: float(str(value)) for name, value in work.record("norms").items()}
-    found: list[TokenActivations] = []
+    batches: list[TokenActivations] = []
     with models.loaded(ModelRef.model_validate(work.spec["model"])) as built:
         for batch in token_activations(language_of(built), texts, layers, medians=medians, batch=request.batch):
-            found.append(batch)
-            work.advance(min(request.batch, len(texts) - request.batch * (len(found) - 1)))
-    counts = np.bincount(_joined(found, "window"), minlength=len(texts))
+            batches.append(batch)
+            work.advance(min(request.batch, len(texts) - request.batch * (len(batches) - 1)))
+    found = in_order(batches)
+    counts = np.bincount(found.window.numpy(), minlength=len(texts))
     corpus = load_corpus(work.path("corpus"))
     windows = chosen_windows(corpus, request.windows, seed=request.seed)[start:stop]
     work.emit_arrays(
         "text",
         {
             "window": windows, **described_windows(corpus, windows), "count": counts,
-            "starts": np.concatenate([[0], np.cumsum(counts)]), "ids": _joined(found, "ids").astype(np.int32),
-            "spans": _joined(found, "spans").astype(np.int32),
+            "starts": np.concatenate([[0], np.cumsum(counts)]), "ids": found.ids.numpy().astype(np.int32),
+            "spans": found.spans.numpy().astype(np.int32),
         },
         {"start": start, "stop": stop},
     )  # fmt: skip
@@ -71,14 +70,13 @@ def capture_shard(work: Work, models: Models) -> None:
         _emit(work, layer, found, request, len(texts))
 
 
-def _emit(work: Work, layer: str, found: list[TokenActivations], request: CaptureRequest, n: int) -> None:
+def _emit(work: Work, layer: str, found: TokenActivations, request: CaptureRequest, n: int) -> None:
     import torch
 
     from services.model.language.pools import FLOAT16_MAX, pooled
 
-    keep = torch.cat([one.kept[layer] for one in found])
-    values = torch.cat([one.values[layer] for one in found])[keep]
-    windows = torch.cat([one.window for one in found])[keep]
+    keep = found.kept[layer]
+    values, windows = found.values[layer][keep], found.window[keep]
     largest = float(values.abs().max()) if len(values) else 0.0
     stored = values.half() if largest <= FLOAT16_MAX else values
     facts = {"layer": layer, "tokens": len(values), "absmax": largest}
@@ -91,13 +89,6 @@ def _emit(work: Work, layer: str, found: list[TokenActivations], request: Captur
             whole[there] = pooled(values, numbered, len(there), pool)
         rows[pool] = whole.numpy()
     work.emit_arrays(f"pooled/{layer}", rows, {"layer": layer})
-
-
-def _joined(found: list[TokenActivations], name: str) -> np.ndarray:
-    import torch
-
-    parts: list[Tensor] = [getattr(one, name) for one in found]
-    return torch.cat(parts).numpy()
 
 
 def _asked(work: Work, start: int, stop: int) -> tuple[CaptureRequest, list[str], list[str]]:

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from services.model.language.pair import write_pair
+from services.model.language.pair import document, write_pair
 from tests.browser.conftest import UNHURRIED, finished
 from tests.language_world import LAYER, WORDS
 
@@ -61,7 +61,7 @@ def test_a_prompt_is_continued_as_it_is_and_changed(visitor, rest, writer):
     slider = page.get_by_role("slider")
     slider.focus()
     page.keyboard.press("End")
-    expect(page).to_have_url(re.compile(r"unit=3&change=add&strength=4$"))
+    expect(page).to_have_url(re.compile(r"unit=3&change=add&strength=1.5$"))
     page.get_by_label("Prompt").fill("The sailor")
     page.get_by_text("How it writes").click()
     page.get_by_label("Tokens").fill("12")
@@ -71,7 +71,7 @@ def test_a_prompt_is_continued_as_it_is_and_changed(visitor, rest, writer):
     for arm in ("As it is", "Changed"):
         expect(texts(page, arm)).to_have_count(2, timeout=4 * UNHURRIED)
         expect(texts(page, arm).first).to_contain_text("perplexity to the model as it is", timeout=4 * UNHURRIED)
-    change = {"change": "add", "strength": 4, "target": {"kind": "component", "layer": "model.layers.0", "index": 3}}
+    change = {"change": "add", "strength": 1.5, "target": {"kind": "component", "layer": "model.layers.0", "index": 3}}
     asked = {"prompt": "The sailor", "max_tokens": 12, "samples": 1, "temperature": 0, "interventions": [change]}
     rows = rest.post(f"/models/{writer['id']}/generations", json=asked).json()["rows"]
     for row, arm in zip(rows, ("As it is", "Changed"), strict=True):
@@ -132,3 +132,38 @@ def test_a_text_is_not_written_by_another_model_than_the_one_named(visitor, writ
     page.goto("/steer/text?model=lite0")
     expect(page.get_by_text("This model is not here")).to_be_visible()
     expect(page.get_by_role("button", name="Write")).to_have_count(0)
+
+
+def test_measured_strengths_are_shown_and_taken_up(visitor, rest, writer, atlas):
+    page = visitor
+    address = f"/steer/text?model={writer['id']}&layer={LAYER}&unit=3&change=add"
+    page.goto(address)
+    expect(page.get_by_text("No strength is recommended")).to_be_visible()
+    others = [document(subject, sentences=3, seed=n) for subject in ("sky", "garden") for n in range(20)]
+    sea = {"name": "sea", "texts": [document("sea", sentences=3, seed=n) for n in range(32)]}
+    asked = {
+        "model": "writer", "concepts": [sea], "others": others, "atlas": "words", "strengths": [0.3, 0.6, 1.2],
+        "prompts": ["the ", "we saw a ", "every ", "there was "], "samples": 1, "directions": 1, "max_tokens": 16,
+    }  # fmt: skip
+    job = finished(rest, rest.post("/steering-evaluations", json=asked))["id"]
+    arms = {one["arm"]: one for one in rest.get(f"/jobs/{job}/steering-evaluation").json()["arms"]}
+    shown = page.get_by_role("list", name="Measured strengths").get_by_role("listitem")
+    page.goto(address)
+    expect(shown).to_have_count(2)
+    expect(page.get_by_role("link", name="Difference")).to_have_attribute("href", f"/jobs/{job}")
+    for place, name in enumerate(("difference", "native")):  # both are the first layer's, random and prompt say nothing
+        window, held = arms[name]["window"], arms[name]["held_out"]
+        told = (
+            " to ".join(f"{each:.2f}" for each in sorted({window["low"], window["high"]}))
+            if window
+            else arms[name]["no_window"]["detail"]
+        )
+        expect(shown.nth(place)).to_contain_text(told)
+        take = shown.nth(place).get_by_role("button", name="Use")
+        expect(take).to_have_count(int(bool(window and held)))
+        if window and held:
+            take.click()
+            expect(page).to_have_url(re.compile(rf"strength={held['strength']}(&|$)"))
+    expect(page.locator(".band")).to_have_count(int(any(arms[name]["window"] for name in ("difference", "native"))))
+    page.get_by_label("Layer").select_option("model.layers.1")
+    expect(page.get_by_text("No strength is recommended")).to_be_visible()

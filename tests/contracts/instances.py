@@ -301,6 +301,9 @@ STEERING_EVALUATION = steering_evaluation.SteeringEvaluation(
         no_window=steering_evaluation.NoWindow(reason="no_gain", detail="d"),
     )],
 )  # fmt: skip
+MEASURED_STEERING = steering_evaluation.MeasuredSteering(
+    job="j_00000001", concepts=["sea"], arms=STEERING_EVALUATION.arms, created_at=NOW
+)
 STEERING_EVALUATION_REQUEST = steering_evaluation.SteeringEvaluationRequest(
     model="m_1", concepts=[{"name": "sea", "texts": ["a wave"] * 30}], others=["an oven"] * 30, layer="model.layers.1"
 )

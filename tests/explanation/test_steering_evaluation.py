@@ -7,7 +7,7 @@ import pytest
 
 from contracts.atlas import AtlasMismatch, JudgeLeak
 from contracts.base import Right
-from contracts.errors import Forbidden, UnknownLayer
+from contracts.errors import Forbidden, UnknownLayer, UnknownModel
 from contracts.jobs import State
 from contracts.language import GenerationOverBudget, GenerationRequest
 from contracts.steering_evaluation import SteeringEvaluationRequest
@@ -64,6 +64,15 @@ def test_every_arm_is_judged_at_every_strength(found, tmp_path, capsys):
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["arm"], float(row["rate"])) for row in rows] == [(one.arm, one.rate.mean) for one in found.settings]
+
+
+def test_what_was_measured_is_listed_for_its_model_only(world, found):
+    jobs = world.wiring.jobs
+    (listed,) = [one for one in jobs.steering_evaluations(world.me, "first").items if one.job == found.job]
+    assert (listed.concepts, listed.arms) == (["sea"], found.arms)
+    assert found.job not in [one.job for one in jobs.steering_evaluations(world.me, "second").items]
+    with pytest.raises(UnknownModel):
+        jobs.steering_evaluations(world.me, "third")
 
 
 def test_unsteered_text_is_what_the_model_writes_by_itself(world, found):

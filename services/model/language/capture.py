@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class _Enough(Exception):
 
 @dataclass(frozen=True)
 class TokenActivations:
-    """Tokens of some windows of text, without the prefix, in order.
+    """Tokens of some windows of text, without the prefix; those of a window are together and in order.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def token_activations(
     language: LanguageModel, texts: Sequence[str], layers: Sequence[str], *, medians: Mapping[str, float],
     batch: int = 32,
 ) -> Iterator[TokenActivations]:  # fmt: skip
-    """Yield the tokens of `batch` texts at a time with their activations.
+    """Yield the tokens of `batch` texts at a time with their activations; texts of like length are run together.
 
     The prefix (the model's BOS, or a sink token for a model without one) is put before every text and dropped again;
     a token is also not kept if its norm exceeds ten times the layer's median: such sinks carry position, not meaning.
@@ -135,21 +135,33 @@ def pooled_activations(
     ------
     As `token_activations`; UnknownPooling; NoTokens : a window of which nothing is kept, by its index.
     """
-    parts: dict[tuple[str, str], list[Tensor]] = {(layer, pool): [] for layer in layers for pool in pools}
-    start = 0
-    for found in token_activations(language, texts, layers, medians=medians, batch=batch):
-        count = min(batch, len(texts) - start)
-        for layer in layers:
-            keep = found.kept[layer]
-            values, windows = found.values[layer][keep], found.window[keep] - start
-            missing = (torch.bincount(windows, minlength=count) == 0).nonzero()
-            if len(missing):
-                window = start + int(missing[0])
-                raise NoTokens(f"window {window} has no kept token in {layer}", field="texts", window=window)
-            for pool in pools:
-                parts[layer, pool].append(pooled(values, windows, count, pool))
-        start += count
-    return {key: torch.cat(values) for key, values in parts.items()}
+    found = in_order(token_activations(language, texts, layers, medians=medians, batch=batch))
+    rows = {}
+    for layer in layers:
+        keep = found.kept[layer]
+        values, windows = found.values[layer][keep], found.window[keep]
+        missing = (torch.bincount(windows, minlength=len(texts)) == 0).nonzero()
+        if len(missing):
+            window = int(missing[0])
+            raise NoTokens(f"window {window} has no kept token in {layer}", field="texts", window=window)
+        rows |= {(layer, pool): pooled(values, windows, len(texts), pool) for pool in pools}
+    return rows
+
+
+def in_order(batches: Iterable[TokenActivations]) -> TokenActivations:
+    """All tokens of some batches, window by window."""
+    found = list(batches)
+    order = torch.cat([one.window for one in found]).argsort(stable=True)
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts)[order]
+
+    return TokenActivations(
+        window=joined([one.window for one in found]), position=joined([one.position for one in found]),
+        ids=joined([one.ids for one in found]), spans=joined([one.spans for one in found]),
+        values={layer: joined([one.values[layer] for one in found]) for layer in found[0].values},
+        kept={layer: joined([one.kept[layer] for one in found]) for layer in found[0].kept},
+    )  # fmt: skip
 
 
 def last_block(language: LanguageModel, share: float = 0.5) -> str:
@@ -163,28 +175,31 @@ def _raw(
 ) -> Iterator[TokenActivations]:
     sites = [require_site(language.model, language.architecture, layer) for layer in dict.fromkeys(layers)]
     prefix = list(language.tokenizer.facts.prefix)
+    read = language.tokenizer.encode_spans(texts)
+    order = sorted(range(len(read)), key=lambda text: len(read[text].ids))  # like lengths together: less padding
+    longest = len(read[order[-1]].ids) if order else 0
+    if len(prefix) + longest > language.context:
+        raise PromptTooLong(
+            f"text {order[-1]} has {longest} tokens", field="texts", window=order[-1], needed=len(prefix) + longest,
+            limit=language.context,
+        )  # fmt: skip
     for start in range(0, len(texts), batch):
-        encoded = language.tokenizer.encode_spans(texts[start : start + batch])
-        longest = max(len(one.ids) for one in encoded)
-        if len(prefix) + longest > language.context:
-            which = start + max(range(len(encoded)), key=lambda index: len(encoded[index].ids))
-            raise PromptTooLong(
-                f"text {which} has {longest} tokens", field="texts", window=which, needed=len(prefix) + longest,
-                limit=language.context,
-            )  # fmt: skip
+        chosen = torch.tensor(order[start : start + batch])
+        encoded = [read[text] for text in chosen.tolist()]
+        longest = len(encoded[-1].ids)
         rows = torch.zeros(len(encoded), len(prefix) + longest, dtype=torch.int64)
         real = torch.zeros(rows.shape, dtype=torch.bool)
-        for row, one in enumerate(encoded):  # padding on the right changes nothing before it: attention looks back only
-            rows[row, : len(prefix) + len(one.ids)] = torch.tensor(prefix + one.ids)
-            real[row, len(prefix) : len(prefix) + len(one.ids)] = True
+        for at, one in enumerate(encoded):  # padding on the right changes nothing before it: attention looks back only
+            rows[at, : len(prefix) + len(one.ids)] = torch.tensor(prefix + one.ids)
+            real[at, len(prefix) : len(prefix) + len(one.ids)] = True
         with stopped_after(language.model, sites) as run:
             outputs = run(rows)
         row, position = real.nonzero(as_tuple=True)
         values = {site.name: outputs[site.name][real] for site in sites}
         for name, found in values.items():
-            _require_finite(name, found, row + start)
+            _require_finite(name, found, chosen[row])
         spans = torch.tensor([span for one in encoded for span in one.spans], dtype=torch.int64).reshape(-1, 2)
-        yield TokenActivations(row + start, position, rows[real], spans, values, {})
+        yield TokenActivations(chosen[row], position, rows[real], spans, values, {})
 
 
 def _require_finite(layer: str, values: Tensor, windows: Tensor) -> None:

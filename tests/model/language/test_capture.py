@@ -4,6 +4,7 @@ import torch
 from contracts.errors import NonFiniteActivation, UnknownLayer, UnknownPooling
 from contracts.language import NoTokens, PromptTooLong, UnsupportedLanguageModel
 from services.model.language.capture import (
+    in_order,
     last_block,
     norm_medians,
     pooled_activations,
@@ -43,6 +44,19 @@ def test_unknown_sites_and_architectures_are_refused(tiny):
         sites_of(tiny.model, "mamba")
     with pytest.raises(UnsupportedLanguageModel, match="no blocks"):
         sites_of(tiny.model, "gpt2")
+
+
+def test_texts_of_like_length_are_run_together_and_put_back_in_order(tiny, medians):
+    batches = list(token_activations(tiny, TEXTS, LAYERS, medians=medians, batch=2))
+    lengths = [len(tiny.tokenizer.encode(text)) for text in TEXTS]
+    run = [window for batch in batches for window in dict.fromkeys(batch.window.tolist())]
+    assert run == sorted(range(4), key=lengths.__getitem__) != [0, 1, 2, 3]
+    put_back, together = in_order(batches), in_order(token_activations(tiny, TEXTS, LAYERS, medians=medians, batch=4))
+    assert put_back.window.tolist() == [text for text in range(4) for _ in range(lengths[text])]
+    for name in ("window", "position", "ids", "spans"):
+        assert torch.equal(getattr(put_back, name), getattr(together, name))
+    for layer in LAYERS:
+        torch.testing.assert_close(put_back.values[layer], together.values[layer], atol=1e-5, rtol=1e-5)
 
 
 def test_values_are_those_of_the_text_alone_whatever_the_batch_is(tiny, medians):

@@ -59,6 +59,7 @@ export type DatasetRegistration = Schemas["DatasetRegistration"];
 export type ModelRegistration = Schemas["ModelRegistration"];
 export type Upload = Schemas["Upload"];
 export type SteeringSetting = Schemas["SteeringSetting"];
+export type MeasuredSteering = Schemas["MeasuredSteering"];
 export type SteeringArm = Schemas["SteeringArm"];
 export type EvaluationFigure = Schemas["EvaluationFigure"];
 export type AuditLogEntry = Schemas["AuditLogEntry"];

@@ -1580,6 +1580,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/steering-evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what evaluations of steering a model measured, newest first: recommended strengths by arm and layer
+         * @description List what evaluations of steering a model measured, newest first: recommended strengths by arm and layer
+         */
+        get: operations["jobs_steering_evaluations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{model}/steering-preview": {
         parameters: {
             query?: never;
@@ -6157,6 +6177,23 @@ export interface components {
             /** Relative */
             relative: number;
         };
+        /**
+         * MeasuredSteering
+         * @description What one evaluation measured of a model: how strongly each arm may steer, over which concepts.
+         */
+        MeasuredSteering: {
+            /** Job */
+            job: string;
+            /** Concepts */
+            concepts: string[];
+            /** Arms */
+            arms: components["schemas"]["SteeringArm"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
         /** Member */
         Member: {
             /** User */
@@ -6513,6 +6550,13 @@ export interface components {
         Page_LabelSet_: {
             /** Items */
             items: components["schemas"]["LabelSet"][];
+            /** Next */
+            next?: string | null;
+        };
+        /** Page[MeasuredSteering] */
+        Page_MeasuredSteering_: {
+            /** Items */
+            items: components["schemas"]["MeasuredSteering"][];
             /** Next */
             next?: string | null;
         };
@@ -17317,6 +17361,95 @@ export interface operations {
                 };
             };
             /** @description BrokenLanguageFile, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, GenerationOverBudget, InvalidRequest, LayerRunsAgain, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, PromptTooLong, ReadsPictures, TokenizerDrift, WidthMismatch */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    jobs_steering_evaluations: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_MeasuredSteering_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownModel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description InvalidRequest */
             422: {
                 headers: {
                     [name: string]: unknown;

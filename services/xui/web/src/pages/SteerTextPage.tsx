@@ -7,6 +7,7 @@ import { NumberField, Pick } from "../parts/fields";
 import { MoreButton, useChoice } from "../parts/listing";
 import { type Concept, SteerConcept, useDirection } from "../parts/SteerConcept";
 import { HowMuch, Units } from "../parts/SteerControls";
+import { SteerMeasured, useAdvice } from "../parts/SteerMeasured";
 import { Empty, Loading, Refusal } from "../parts/states";
 import { interventionsOf, readSteering, type Steering, writeSteering } from "../parts/steer";
 import { useTitle } from "../parts/title";
@@ -57,14 +58,14 @@ export function SteerTextPage() {
 function Desk({ models, model }: { models: Model[]; model: Model }) {
   const [search, setSearch] = useAddress();
   const maySteer = useMay("steer");
-  const shown = useMemo(() => readSteering(search, "add"), [search]);
+  const shown = useMemo(() => readSteering(search, "text"), [search]);
   const concept = useMemo(() => conceptOf(search), [search]);
   const go = useCallback(
     (part: Partial<Steering>, others: { prompt?: string; concept?: Concept | null } = {}) =>
       setSearch(
         (now) => {
           const { prompt = now.get("prompt"), concept = part.model ? null : conceptOf(now) } = others; // a concept is one model's
-          return addressOf({ ...readSteering(now, "add"), ...part }, prompt, concept);
+          return addressOf({ ...readSteering(now, "text"), ...part }, prompt, concept);
         },
         { replace: true },
       ),
@@ -74,6 +75,7 @@ function Desk({ models, model }: { models: Model[]; model: Model }) {
   const layers = model.layers.map((each) => each.name);
   const layer = shown.layers[0] ?? middleOf(layers.filter((name) => BLOCK.test(name))) ?? middleOf(layers) ?? "";
   const direction = useDirection(concept);
+  const advice = useAdvice(model.ref.id, (concept && direction.data?.layer) || layer, concept);
   const choose = (chosen: Concept | null) => go({ model: model.ref.id, units: [] }, { concept: chosen });
   const interventions = direction.data && concept ? alongOf(direction.data, shown) : interventionsOf(layer, shown);
   const [prompt, setPrompt] = useState(search.get("prompt") ?? FIRST);
@@ -133,7 +135,8 @@ function Desk({ models, model }: { models: Model[]; model: Model }) {
                 <Units shown={shown} layer={layer} change={change} snapshot={undefined} />
               </>
             )}
-            <HowMuch shown={shown} change={change} />
+            <HowMuch shown={shown} change={change} medium="text" window={shown.how === "add" ? advice.window : null} />
+            {shown.how === "add" && <SteerMeasured advice={advice} take={(strength) => change({ strength })} />}
           </section>
         ) : (
           <p className="notice">Steering is for analysts and admins; as it is, the model writes for you too.</p>

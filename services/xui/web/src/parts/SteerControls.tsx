@@ -7,7 +7,7 @@ import { Pick as Choose } from "./fields";
 import { componentPath } from "./links";
 import type { OnBench } from "./PictureBench";
 import { Refusal } from "./states";
-import { CHANGES, HOW, MOST_UNITS, type Steering } from "./steer";
+import { CHANGES, HOW, type Medium, MOST_UNITS, reachOf, type Steering } from "./steer";
 
 interface Props extends OnBench {
   shown: Steering;
@@ -41,13 +41,24 @@ interface Changing {
   change: (part: Partial<Change>) => void;
 }
 
+interface Amount extends Changing {
+  medium?: Medium;
+  /** Strengths that were measured to work, shown along the slider. */
+  window?: Window | null;
+}
+
+interface Window {
+  low: number;
+  high: number;
+}
+
 /** What happens to what was chosen, and how much of it. */
-export function HowMuch({ shown, change }: Changing) {
+export function HowMuch({ shown, change, medium = "picture", window = null }: Amount) {
   const { name, unit } = HOW[shown.how];
   return (
     <>
-      <Choose label="What happens to them" value={shown.how} among={CHANGES} show={(each) => HOW[each].name} change={(how) => change({ how, strength: HOW[how].usual })} />
-      <Strength how={shown.how} value={shown.strength} change={(strength) => change({ strength })} />
+      <Choose label="What happens to them" value={shown.how} among={CHANGES} show={(each) => HOW[each].name} change={(how) => change({ how, strength: reachOf(how, medium).usual })} />
+      <Strength how={shown.how} medium={medium} window={window} value={shown.strength} change={(strength) => change({ strength })} />
       <p className="small muted">
         {name}: <span className="num">{figure(shown.strength)}</span> {unit}
       </p>
@@ -97,9 +108,10 @@ export function Units({ shown, layer, change, snapshot }: Changing & { layer: st
 const SETTLED = 250;
 
 /** A slider that tells its value once it stands still; arrow keys move it as well. */
-function Strength({ how, value, change }: { how: Steering["how"]; value: number; change: (strength: number) => void }) {
+function Strength({ how, medium, window, value, change }: { how: Steering["how"]; medium: Medium; window: Window | null; value: number; change: (strength: number) => void }) {
   const [now, setNow] = useState(value);
-  const { least, most } = HOW[how];
+  const { least, most } = reachOf(how, medium);
+  const along = (strength: number) => (100 * (Math.min(most, Math.max(least, strength)) - least)) / (most - least);
   useEffect(() => setNow(value), [how, value]);
   useEffect(() => {
     if (now === value) return;
@@ -110,6 +122,11 @@ function Strength({ how, value, change }: { how: Steering["how"]; value: number;
     <label>
       Strength <span className="num">{figure(now)}</span>
       <input type="range" min={least} max={most} step={(most - least) / 48} value={now} onChange={(event) => setNow(Number(event.target.value))} />
+      {window && (
+        <span className="band" aria-hidden="true">
+          <span style={{ left: `${along(window.low)}%`, width: `${Math.max(1, along(window.high) - along(window.low))}%` }} />
+        </span>
+      )}
     </label>
   );
 }

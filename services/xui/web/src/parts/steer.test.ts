@@ -12,6 +12,7 @@ describe("the address of a steering", () => {
     const shown = readSteering(new URLSearchParams("unit=x&unit=2&unit=2&change=explode&strength=99"));
     expect(shown).toMatchObject({ units: [2], how: "ablate", strength: 2 });
     expect(readSteering(new URLSearchParams("strength=much")).strength).toBe(1);
+    expect(readSteering(new URLSearchParams("strength=99"), "text")).toMatchObject({ how: "add", strength: 1.5 });
   });
 
   it("is made for components", () => {

@@ -15,6 +15,19 @@ export const HOW: Record<Change, { name: string; least: number; most: number; us
 };
 const POINTS = 13;
 
+interface Reach {
+  least: number;
+  most: number;
+  usual: number;
+}
+
+/** Texts fall apart where pictures only begin to change. */
+const TEXT: Partial<Record<Change, Reach>> = { add: { least: -1.5, most: 1.5, usual: 0.3 }, set: { least: -1.5, most: 1.5, usual: 0.3 }, clamp: { least: 0, most: 1.5, usual: 0.3 } };
+
+export type Medium = "picture" | "text";
+
+export const reachOf = (how: Change, medium: Medium): Reach => (medium === "text" && TEXT[how]) || HOW[how];
+
 /** What the steering page shows; the address is the preset, so that it can be shared. */
 export interface Steering extends Case {
   units: number[];
@@ -23,9 +36,9 @@ export interface Steering extends Case {
   maps: boolean;
 }
 
-export function readSteering(search: URLSearchParams, without: Change = "ablate"): Steering {
-  const how = CHANGES.find((each) => each === search.get("change")) ?? without;
-  const { least, most, usual } = HOW[how];
+export function readSteering(search: URLSearchParams, medium: Medium = "picture"): Steering {
+  const how = CHANGES.find((each) => each === search.get("change")) ?? (medium === "text" ? "add" : "ablate");
+  const { least, most, usual } = reachOf(how, medium);
   const strength = Number(search.get("strength") ?? usual);
   const units = search.getAll("unit").filter((each) => /^\d{1,9}$/.test(each)).map(Number);
   return {
