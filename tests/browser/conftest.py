@@ -17,6 +17,8 @@ from contracts.governance import Role
 from orchestration.governance.service import Governance
 from services.kit.db import Database
 from services.kit.settings import Settings
+from services.model.language.pair import write_pair
+from tests.language_world import LAYER, SUBJECT_LAYER, WORDS
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -112,6 +114,53 @@ def colours(served, tmp_path_factory) -> None:
     save_file(timm.create_model("test_resnet").state_dict(), weights)
     served.installation.run("dataset", "add", str(folder), "--name", "colours")
     served.installation.run("model", "add", "tiny", "--architecture", "timm:test_resnet", "--weights", str(weights))
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory) -> Path:
+    """Two tiny language models of one corpus, and the corpus."""
+    return write_pair(tmp_path_factory.mktemp("pair"))
+
+
+def written(served, pair: Path, which: str, name: str) -> dict:
+    """Register a model of the pair."""
+    words = ("model", "add", name, "--architecture", "causal_lm:llama", "--weights", str(pair / which))
+    return served.installation.json(*words, "--config", '{"perplexity_limit": null}')["ref"]
+
+
+@pytest.fixture(scope="session")
+def writer(served, pair) -> dict:
+    """The first, registered."""
+    return written(served, pair, "first", "writer")
+
+
+def captured(rest: httpx.Client, model: str, layer: str) -> None:
+    request = {"model": model, "corpus": "texts", "layers": [layer], "shard": 400, "name": f"of {model}"}
+    finished(rest, rest.post("/captures", json=request))
+
+
+@pytest.fixture(scope="session")
+def atlas(served, rest, pair, writer) -> str:
+    """Labelled latents of the first model's first layer; the atlas's id."""
+    words = ("dataset", "add", str(pair / "corpus"), "--name", "texts", "--kind", "text", "--option", "window=64")
+    served.installation.run(*words)
+    captured(rest, "writer", LAYER)
+    sae = {
+        "capture": "of writer", "layer": LAYER, "name": "latents", "latents": 64, "k": 4, "steps": 300, "batch": 128,
+        "learning_rate": 3e-3,
+    }  # fmt: skip
+    finished(rest, rest.post("/saes", json=sae))
+    labels = {"sae": "latents", "name": "words", "vocabulary": "list", "names": WORDS}
+    return finished(rest, rest.post("/atlases", json=labels))["result"]
+
+
+@pytest.fixture(scope="session")
+def carried(served, rest, pair, atlas) -> str:
+    """The atlas on the second model's last layer; the alignment's id."""
+    written(served, pair, "second", "reader")
+    captured(rest, "reader", SUBJECT_LAYER)
+    request = {"atlas": "words", "capture": "of reader", "name": "words on reader"}
+    return finished(rest, rest.post("/alignments", json=request))["result"]
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ PAGES = {
     "/steer?model=lite0&dataset=demo&sample=7&layer=conv_head&unit=3&maps=1": "What if it saw something else?",
     "/steer/text": "What if it thought of something else?",
     "/alignment": "Alignment",
+    "/atlases": "Atlases",
     "/audits": "Audits",
     "/audits/new?snapshot=small": "New audit",
     "/sessions": "Analysis sessions",

@@ -5,45 +5,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from services.model.language.pair import document, write_pair
+from services.model.language.pair import document
 from tests.browser.conftest import UNHURRIED, finished
-from tests.language_world import LAYER, WORDS
+from tests.language_world import LAYER
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """Two tiny language models of one corpus."""
-    return write_pair(tmp_path_factory.mktemp("pair"))
-
-
-def registered(served, pair, which: str, name: str) -> dict:
-    config = '{"perplexity_limit": null}'
-    words = ("model", "add", name, "--architecture", "causal_lm:llama", "--weights", str(pair / which))
-    return served.installation.json(*words, "--config", config)["ref"]
-
-
-@pytest.fixture(scope="module")
-def writer(served, pair):
-    """The first, registered."""
-    return registered(served, pair, "first", "writer")
-
-
-@pytest.fixture(scope="module")
-def atlas(served, rest, pair, writer):
-    """Labelled latents of the first model's first layer; the atlas's id."""
-    words = ("dataset", "add", str(pair / "corpus"), "--name", "texts", "--kind", "text", "--option", "window=64")
-    served.installation.run(*words)
-    capture = {"model": "writer", "corpus": "texts", "layers": [LAYER], "shard": 400, "name": "of writer"}
-    finished(rest, rest.post("/captures", json=capture))
-    sae = {
-        "capture": "of writer", "layer": LAYER, "name": "latents", "latents": 64, "k": 4, "steps": 100, "batch": 128,
-        "learning_rate": 3e-3,
-    }  # fmt: skip
-    finished(rest, rest.post("/saes", json=sae))
-    labelled = {"sae": "latents", "name": "words", "vocabulary": "list", "names": WORDS}
-    return finished(rest, rest.post("/atlases", json=labelled))["result"]
 
 
 def texts(page, arm):

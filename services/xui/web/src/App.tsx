@@ -10,6 +10,9 @@ import { RequireLogin } from "./session";
 
 // each page is a script of its own, so that the first view loads only what it shows
 const ComponentPage = lazy(async () => ({ default: (await import("./pages/ComponentPage")).ComponentPage }));
+const AtlasesPage = lazy(async () => ({ default: (await import("./pages/AtlasesPage")).AtlasesPage }));
+const AtlasPage = lazy(async () => ({ default: (await import("./pages/AtlasPage")).AtlasPage }));
+const CarriedPage = lazy(async () => ({ default: (await import("./pages/CarriedPage")).CarriedPage }));
 const AuditPage = lazy(async () => ({ default: (await import("./pages/AuditPage")).AuditPage }));
 const AuditsPage = lazy(async () => ({ default: (await import("./pages/AuditsPage")).AuditsPage }));
 const ComparisonPage = lazy(async () => ({ default: (await import("./pages/ComparisonPage")).ComparisonPage }));
@@ -59,6 +62,9 @@ export function App() {
         <Route path="/steer/text" element={<SteerTextPage />} />
         <Route path="/alignment" element={<ComparisonsPage />} />
         <Route path="/alignment/:comparison" element={<ComparisonPage />} />
+        <Route path="/atlases" element={<AtlasesPage />} />
+        <Route path="/atlases/:atlas" element={<AtlasPage />} />
+        <Route path="/atlases/carried/:alignment" element={<CarriedPage />} />
         <Route path="/audits" element={<AuditsPage />} />
         <Route path="/audits/new" element={<NewAuditPage />} />
         <Route path="/audits/:audit" element={<AuditPage />} />

@@ -16,6 +16,7 @@ const PAGES = [
   ["/predict", "Predict"],
   ["/steer", "Steer"],
   ["/alignment", "Alignment"],
+  ["/atlases", "Atlases"],
   ["/audits", "Audits"],
   ["/sessions", "Sessions"],
   ["/jobs", "Jobs"],

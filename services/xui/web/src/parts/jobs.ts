@@ -1,3 +1,4 @@
+import { atlasPath, carriedPath } from "./atlases";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { api, ask, type Job } from "../api/client";
@@ -38,6 +39,8 @@ export function resultPath(job: Job): string | null {
   if (job.result.startsWith("d_")) return `/datasets/${id}`;
   if (job.result.startsWith("a_")) return `/audits/${id}`;
   if (job.result.startsWith("c_")) return `/alignment/${id}`;
+  if (job.result.startsWith("atlas_")) return atlasPath(job.result);
+  if (job.result.startsWith("align_")) return carriedPath(job.result);
   return job.result.startsWith("m_") ? "/models" : null;
 }
 

@@ -1,5 +1,5 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { type Answer, api, ask, type AuditLogEntry, type AuditSummary, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot, type WorkspaceMember } from "../api/client";
+import { type Answer, api, ask, type Atlas, type AuditLogEntry, type AuditSummary, type CarriedAtlas, type Comparison, type Dataset, type Job, type Model, type SessionSummary, type Snapshot, type WorkspaceMember } from "../api/client";
 import { Problem } from "../api/problem";
 
 interface Listed {
@@ -9,6 +9,8 @@ interface Listed {
   "/v1/models": Model;
   "/v1/comparisons": Comparison;
   "/v1/audits": AuditSummary;
+  "/v1/atlases": Atlas;
+  "/v1/alignments": CarriedAtlas;
   "/v1/sessions": SessionSummary;
   "/v1/members": WorkspaceMember;
   "/v1/audit-log": AuditLogEntry;
@@ -27,6 +29,8 @@ const ASK = {
   "/v1/datasets": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/datasets", { params: query(cursor), signal }),
   "/v1/models": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/models", { params: query(cursor), signal }),
   "/v1/audits": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audits", { params: query(cursor), signal }),
+  "/v1/atlases": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/atlases", { params: query(cursor), signal }),
+  "/v1/alignments": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/alignments", { params: query(cursor), signal }),
   "/v1/sessions": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/sessions", { params: query(cursor), signal }),
   "/v1/members": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/members", { params: query(cursor), signal }),
   "/v1/audit-log": (cursor: Cursor, signal: AbortSignal) => api.GET("/v1/audit-log", { params: query(cursor), signal }),
