@@ -66,9 +66,9 @@ from contracts.progress import Repair as Repair
 from contracts.progress import Stage as Stage
 from contracts.progress import State as State
 from contracts.progress import Usage as Usage
-from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownLatent, UnknownSae
+from contracts.sae import SaeRequest, TooFewRows, TooManyActive, UnknownLatent, UnknownSae, UnsupportedSae
 from contracts.snapshots import SnapshotRequest
-from contracts.steering import DegenerateDirection
+from contracts.steering import DegenerateDirection, WidthMismatch
 from contracts.steering_evaluation import MeasuredSteering, SteeringEvaluation, SteeringEvaluationRequest
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 
@@ -288,10 +288,13 @@ class JobService(Protocol):
         "POST",
         "/saes",
         right=Right.SUBMIT,
-        refuses=(IdempotencyConflict, UnknownSnapshot, UnknownCapture, UnknownLayer, TooManyActive, TooFewRows),
-    )
+        refuses=(
+            IdempotencyConflict, UnknownSnapshot, UnknownCapture, UnknownLayer, TooManyActive, TooFewRows,
+            PathNotAllowed, UnsupportedSae, WidthMismatch,
+        ),
+    )  # fmt: skip
     def train_sae(self, caller: Caller, body: SaeRequest, idempotency_key: IdempotencyKey | None = None) -> Job:
-        """Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id."""
+        """Train a sparse autoencoder on a layer of a snapshot or capture, or import one; the job's result is its id."""
         ...
 
     @operation(

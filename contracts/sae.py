@@ -53,9 +53,10 @@ class TooManyActive(XsysError):
 class SaeRequest(Contract):
     """Train a sparse autoencoder on one layer of a snapshot (a row a picture) or of a capture (a row a token).
 
-    A fifth of the samples, whole groups at a time, is kept out of training and gives every figure; of a capture it is
-    the corpus's own test documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead;
-    the default is 5 % of the run.
+    With `folder` one that SAELens wrote is read instead, and nothing is said of training. A fifth of the samples, whole
+    groups at a time, is kept out of training and gives every figure; of a capture it is the corpus's own test
+    documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead; the default is 5 % of
+    the run.
     """
 
     snapshot: Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")] | (
@@ -63,6 +64,9 @@ class SaeRequest(Contract):
     ) = None
     capture: CaptureId | None = None
     layer: LayerName
+    folder: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="folder on the server with `cfg.json` and `sae_weights.safetensors`"
+    )
     name: Name | None = None
     latents: Annotated[int, Field(ge=2, le=65_536)] = 512
     k: Annotated[int, Field(ge=1, le=1024, description="latents active in a row")] = 16

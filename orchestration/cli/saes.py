@@ -51,6 +51,24 @@ def train(
     show_json(found) if json else show_sae(found)
 
 
+@nouns.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[str, typer.Argument(help="A folder of SAELens, where the server can read it.")],
+    layer: Annotated[str, typer.Option(help="The layer whose activations it reads.")],
+    snapshot: Annotated[str | None, typer.Option(help="Id or name of a snapshot: a row a picture.")] = None,
+    capture: Annotated[str | None, typer.Option(help="Or of a capture of a language model: a row a token.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the autoencoder.")] = None,
+    json: Json = False,
+) -> None:
+    """Take in one that was trained elsewhere, and measure it on what the layer does here."""
+    at = desk(context)
+    told = {"folder": folder, "layer": layer, "snapshot": snapshot, "capture": capture, "name": name}
+    job = follow(at, at.jobs.train_sae(at.caller, SaeRequest.model_validate(told)), quiet=json)
+    found = at.atlas.sae(at.caller, str(job.result))
+    show_json(found) if json else show_sae(found)
+
+
 @nouns.command("list")
 def listing(context: typer.Context, json: Json = False) -> None:
     """List sparse autoencoders, newest first."""

@@ -1,5 +1,8 @@
 """An atlas on the planted snapshot, from training to search: the stages as a worker runs them, and the service."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -217,3 +220,16 @@ def test_too_few_samples_for_figures_are_a_state_and_not_a_number(tmp_path):
     with pytest.raises(InsufficientEvidence):
         small.service.unit_labels(CALLER, "few", "maps", 0)
     assert np.bincount(concepts_of(60)).tolist() == [12] * 5
+
+
+def test_an_exported_autoencoder_of_pictures_comes_back_as_it_was(world, tmp_path):
+    zipfile.ZipFile(io.BytesIO(world.service.export_sae(CALLER, "parts").body)).extractall(tmp_path)
+    world.bench.service.settings.import_roots.append(tmp_path)
+    world.run(plan_sae, SaeRequest(snapshot="colours", layer="maps", name="back", folder=str(tmp_path)))
+    before, after = world.service.sae(CALLER, "parts"), world.service.sae(CALLER, "back")
+    assert (after.architecture, after.latents, after.request.k) == (before.architecture, 12, 2)
+    assert after.quality.explained == pytest.approx(before.quality.explained, abs=1e-6)
+    assert (after.quality.held_out, after.quality.trained_on) == (before.quality.held_out, 0)
+    for latent in range(12):
+        one, other = (world.service.sae_latent(CALLER, name, latent) for name in ("parts", "back"))
+        assert one.model_dump(exclude={"sae"}) == other.model_dump(exclude={"sae"})

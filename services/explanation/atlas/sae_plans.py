@@ -13,6 +13,7 @@ from contracts.sae import SaeRequest, TooFewRows, TooManyActive
 from services.explanation.atlas.capture_plans import capture_inputs
 from services.explanation.atlas.keys import Key, keys_of
 from services.explanation.atlas.repository import capture_row
+from services.explanation.atlas.sae_imports import imported
 from services.explanation.repository import snapshot_row
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
 
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
 
 LEG = 500
 MOST_LEGS = 20
+UNTOLD = {"name", "snapshot", "capture", "layer", "folder"}  # of a request in the keys
 OUTPUTS = ("sae", "codes", "figures", "folder")
 
 
 def _training(
     key: Key, request: SaeRequest, base: dict[str, str], spec: dict[str, JsonValue], told: dict[str, object]
 ) -> tuple[list[StagePlan], dict[str, str]]:
-    """The legs of a training, and the inputs of what comes after them."""
+    """The legs of a training or the import that replaces them, and the inputs of what comes after them."""
     stages, before, inputs = [], 0, dict(base)
+    if request.folder is not None:
+        outputs = {"weights": key("import-sae", [], {"content": told["content"]}, "weights")}
+        part = PartPlan({**spec, "content": str(told["content"])}, {}, outputs)
+        return [StagePlan("import-sae", (part,), title="read the folder")], {**base, **outputs}
     for until in legs(request.steps):
         outputs = {"checkpoint": key("train-sae", list(inputs.values()), {**told, "until": until}, "checkpoint")}
         part = PartPlan({**spec, "until": until}, inputs, outputs, units=until - before)
@@ -51,10 +57,16 @@ def plan_text_sae(
         row = capture_row(db, caller.workspace, str(request.capture))
         capture, artifacts = Capture.model_validate(row.record), dict(row.artifacts)
     base = capture_inputs(capture, artifacts, request.layer, "tokens")
-    _require_fitting(request, capture)
+    told: dict[str, object] = {}
+    if request.folder is None:
+        _require_fitting(request, capture)
+    else:
+        width = next(one.width for one in capture.layers if one.layer == request.layer)
+        roots = explanation.settings.import_roots
+        request, told["content"] = imported(request, caller=caller, roots=roots, width=width)
     model = models.model(caller, capture.model)
     asked = request.model_copy(update={"capture": capture.id})
-    told = asked.model_dump(mode="json", exclude={"name", "capture", "snapshot", "layer"})
+    told |= asked.model_dump(mode="json", exclude=UNTOLD)
     spec: dict[str, JsonValue] = {"request": asked.model_dump(mode="json"), "model": model.ref.name}
     key = keys_of(registry, numerics, request.seed)
     stages, inputs = _training(key, request, base, spec, told)
@@ -112,17 +124,21 @@ def plan_sae(
         )
     opened = explanation.opened(caller, request.snapshot)
     snapshot = opened.snapshot
-    opened.layer_number(request.layer)
-    if request.k > request.latents:
+    layer = snapshot.layers[opened.layer_number(request.layer)]
+    told: dict[str, object] = {}
+    if request.folder is not None:
+        roots = explanation.settings.import_roots
+        request, told["content"] = imported(request, caller=caller, roots=roots, width=layer.width)
+    elif request.k > request.latents:
         raise TooManyActive(f"k is {request.k} of {request.latents} latents", field="k", latents=request.latents)
-    if snapshot.dataset.n < 2 * request.batch:
+    elif snapshot.dataset.n < 2 * request.batch:
         raise TooFewRows(
             f"{snapshot.dataset.n} samples for a batch of {request.batch}", field="batch", n=snapshot.dataset.n
         )
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, snapshot.id).artifacts)
     asked = request.model_copy(update={"snapshot": snapshot.id})
-    told = asked.model_dump(mode="json", exclude={"name", "snapshot", "capture", "layer"})
+    told |= asked.model_dump(mode="json", exclude=UNTOLD)
     base = {"columns": artifacts[f"columns/{request.layer}"], "manifest": artifacts["manifest"]}
     spec: dict[str, JsonValue] = {"request": asked.model_dump(mode="json"), "model": snapshot.model.name}
 

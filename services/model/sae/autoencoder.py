@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from contracts.sae import TooManyActive
 from contracts.steering import WidthMismatch
+from services.kit.saelens import Architecture
 
-Architecture = Literal["topk", "jumprelu", "standard"]
 BLOCK = 4096
 
 

@@ -10,10 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from contracts.sae import UnsupportedSae
-from services.model.sae.autoencoder import Architecture, SparseAutoencoder
-
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-KNOWN: tuple[Architecture, ...] = ("topk", "jumprelu", "standard")
+from services.kit.saelens import CONFIG, WEIGHTS, architecture_of, read_config
+from services.model.sae.autoencoder import SparseAutoencoder
 
 
 def export_saelens(folder: Path, sae: SparseAutoencoder, *, model: str, layer: str, facts: dict[str, Any]) -> None:
@@ -48,8 +46,8 @@ def import_saelens(folder: Path) -> tuple[SparseAutoencoder, dict[str, Any]]:
     UnsupportedSae : a file is missing or malformed, the architecture is another one, or the configuration asks for
     a normalisation at run time that the weights do not hold.
     """
-    config = _config(folder)
-    architecture, k = _architecture(config)
+    config = read_config(folder)
+    architecture, k = architecture_of(config)
     weights = _weights(folder, config)
     encoder, decoder = weights["W_enc"].T.contiguous(), weights["W_dec"].contiguous()
     if encoder.shape != decoder.shape:
@@ -68,34 +66,6 @@ def import_saelens(folder: Path) -> tuple[SparseAutoencoder, dict[str, Any]]:
         ),
         config,
     )  # fmt: skip
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise UnsupportedSae(f"{CONFIG} cannot be read: {error}", field=CONFIG) from error
-    if not isinstance(config, dict):
-        raise UnsupportedSae(f"{CONFIG} is not an object", field=CONFIG)
-    asked = config.get("normalize_activations", "none")
-    if asked not in ("none", False, None):
-        raise UnsupportedSae(f"normalize_activations is {asked}, whose factor is not in the weights", field=CONFIG)
-    if config.get("reshape_activations", "none") != "none":
-        raise UnsupportedSae("hook_z reshaping joins heads before the encoder", field=CONFIG)
-    return config
-
-
-def _architecture(config: dict[str, Any]) -> tuple[Architecture, int | None]:
-    """Architecture and k; before release 6 a TopK was a `standard` with an activation function of that name."""
-    named = config.get("architecture", "standard")
-    if config.get("activation_fn_str", config.get("activation_fn")) == "topk":
-        named, config = "topk", {**config, "k": (config.get("activation_fn_kwargs") or {}).get("k", config.get("k"))}
-    for known in KNOWN:
-        if named == known:
-            if known == "topk" and not isinstance(config.get("k"), int):
-                raise UnsupportedSae("a topk without an integer `k`", field=CONFIG)
-            return known, int(config["k"]) if known == "topk" else None
-    raise UnsupportedSae(f"architecture {named}", field=CONFIG, known=list(KNOWN))
 
 
 def _weights(folder: Path, config: dict[str, Any]) -> dict[str, Tensor]:

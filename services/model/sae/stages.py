@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contracts.sae import SaeRequest, TooFewRows
+from contracts.sae import SaeRequest, TooFewRows, UnsupportedSae
 from services.kit.arrays import load_arrays
 from services.kit.groups import group_numbers, held_out_groups
 from services.kit.pictures import Manifest
+from services.kit.saelens import content_sha256
 from services.kit.stages import StageFunction, Work
 from services.model.sae.text_stages import text_sae_stages
 
@@ -32,6 +34,7 @@ def sae_stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of sparse autoencoders that need the model service's libraries."""
     return (
         StageFunction("train-sae", 1, train_sae),
+        StageFunction("import-sae", 1, import_sae),
         StageFunction("measure-sae", 1, measure_sae),
         *text_sae_stages(models),
     )
@@ -66,25 +69,60 @@ def train_sae(work: Work) -> None:
         save_checkpoint(path, trainer, stream)
 
 
+def import_sae(work: Work) -> None:
+    """Read a SAELens folder that is as it was planned with: its weights, and what they are.
+
+    Raises
+    ------
+    UnsupportedSae : the folder has changed or gone since.
+    """
+    from services.model.sae.saelens import import_saelens
+
+    folder = Path(str(SaeRequest.model_validate(work.spec["request"]).folder))
+    if content_sha256(folder) != work.spec["content"]:
+        raise UnsupportedSae(f"{folder.name} is not what it was when this was asked for", field="folder")
+    sae, _ = import_saelens(folder)
+    work.emit_arrays("weights", {name: value.numpy() for name, value in sae.tensors().items()}, facts_of_sae(sae))
+    work.advance(1)
+
+
+def facts_of_sae(sae: SparseAutoencoder) -> dict[str, str | int | None]:
+    """What stands beside the stored weights."""
+    return {"architecture": sae.architecture, "k": sae.k, "width": sae.width, "latents": sae.latents}
+
+
+def finished_sae(work: Work, request: SaeRequest, stream: Callable[[], Stream]) -> SparseAutoencoder:
+    """The autoencoder that a part before made: imported weights, or the last checkpoint."""
+    from services.model.sae.checkpoints import load_checkpoint
+    from services.model.sae.stored import load_sae
+
+    if "weights" in work.inputs:
+        return load_sae(work.path("weights"))
+    return load_checkpoint(work.path("checkpoint"), recipe_of(request), stream()).finished()
+
+
+def warnings_of(request: SaeRequest) -> list[str]:
+    """What the recipe of a training warns of; an import has none."""
+    return [] if request.folder is not None else recipe_of(request).warnings
+
+
 def measure_sae(work: Work) -> None:
     """Figures on held-out rows, codes of all rows, the weights, and the folder that SAELens reads."""
     import torch
 
-    from services.model.sae.checkpoints import load_checkpoint
     from services.model.sae.metrics import measure
 
     request = SaeRequest.model_validate(work.spec["request"])
-    recipe = recipe_of(request)
     rows, held = _rows(work, request.seed)
-    sae = load_checkpoint(work.path("checkpoint"), recipe, _stream(rows[~held], request)).finished()
+    sae = finished_sae(work, request, lambda: _stream(rows[~held], request))
     found, seen = measure(sae, torch.from_numpy(rows[held])), measure(sae, torch.from_numpy(rows[~held]))
     figures = {name: value for name, value in asdict(found).items() if name not in ("density", "rows")} | {
         "explained_training": seen.explained,
         "held_out": found.rows,
-        "trained_on": seen.rows,
+        "trained_on": 0 if request.folder is not None else seen.rows,
     }
-    facts = {"architecture": sae.architecture, "k": sae.k, "width": sae.width, "latents": sae.latents}
-    work.emit_record("figures", {**facts, "quality": figures, "warnings": recipe.warnings})
+    facts = facts_of_sae(sae)
+    work.emit_record("figures", {**facts, "quality": figures, "warnings": warnings_of(request)})
     work.emit_arrays("sae", {name: value.numpy() for name, value in sae.tensors().items()}, facts)
     work.emit_arrays("codes", {**codes_of(sae, rows), "held_out": held}, {"shape": [len(rows), sae.latents]})
     with work.writing("folder") as path:

@@ -39,25 +39,23 @@ def measure_text_sae(work: Work) -> None:
     """
     import torch
 
-    from services.model.sae.checkpoints import load_checkpoint
     from services.model.sae.metrics import measure
-    from services.model.sae.stages import folder_bytes, recipe_of
+    from services.model.sae.stages import facts_of_sae, finished_sae, folder_bytes, warnings_of
     from services.model.sae.text_rows import rows_of_split, text_shards, text_stream
 
     request = SaeRequest.model_validate(work.spec["request"])
-    recipe = recipe_of(request)
-    stream = text_stream(work, request)
-    sae = load_checkpoint(work.path("checkpoint"), recipe, stream).finished()
+    stream = None if request.folder is not None else text_stream(work, request)
+    sae = finished_sae(work, request, lambda: text_stream(work, request))
     shards = text_shards(work)
     held = rows_of_split(shards, "test", most=HELD_OUT)
     found = measure(sae, torch.from_numpy(held))
     seen = measure(sae, torch.from_numpy(rows_of_split(shards, "train", most=HELD_OUT)))
     quality = {name: value for name, value in asdict(found).items() if name not in ("density", "rows")} | {
         "explained_training": seen.explained, "held_out": found.rows,
-        "trained_on": stream.steps_per_epoch * recipe.batch,
+        "trained_on": 0 if stream is None else stream.steps_per_epoch * request.batch,
     }  # fmt: skip
-    facts = {"architecture": sae.architecture, "k": sae.k, "width": sae.width, "latents": sae.latents}
-    work.emit_record("figures", {**facts, "quality": quality, "warnings": recipe.warnings})
+    facts = facts_of_sae(sae)
+    work.emit_record("figures", {**facts, "quality": quality, "warnings": warnings_of(request)})
     work.emit_arrays("sae", {name: value.numpy() for name, value in sae.tensors().items()}, facts)
     evidence, codes = Evidence(sae.latents), []
     for shard in shards:

@@ -1754,8 +1754,8 @@ export interface paths {
         get: operations["atlas_saes"];
         put?: never;
         /**
-         * Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id
-         * @description Train a sparse autoencoder on a layer of a snapshot or capture; the job's result is its id
+         * Train a sparse autoencoder on a layer of a snapshot or capture, or import one; the job's result is its id
+         * @description Train a sparse autoencoder on a layer of a snapshot or capture, or import one; the job's result is its id
          */
         post: operations["jobs_train_sae"];
         delete?: never;
@@ -7542,9 +7542,10 @@ export interface components {
          * SaeRequest
          * @description Train a sparse autoencoder on one layer of a snapshot (a row a picture) or of a capture (a row a token).
          *
-         *     A fifth of the samples, whole groups at a time, is kept out of training and gives every figure; of a capture it is
-         *     the corpus's own test documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead;
-         *     the default is 5 % of the run.
+         *     With `folder` one that SAELens wrote is read instead, and nothing is said of training. A fifth of the samples, whole
+         *     groups at a time, is kept out of training and gives every figure; of a capture it is the corpus's own test
+         *     documents. `dead_rows` is how many rows a latent may stay silent before it counts as dead; the default is 5 % of
+         *     the run.
          */
         SaeRequest: {
             /** Snapshot */
@@ -7553,6 +7554,11 @@ export interface components {
             capture?: string | null;
             /** Layer */
             layer: string;
+            /**
+             * Folder
+             * @description folder on the server with `cfg.json` and `sae_weights.safetensors`
+             */
+            folder?: string | null;
             /** Name */
             name?: string | null;
             /**
@@ -18279,7 +18285,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Forbidden */
+            /** @description Forbidden, PathNotAllowed */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -18315,7 +18321,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description InvalidRequest, TooFewRows, TooManyActive */
+            /** @description InvalidRequest, TooFewRows, TooManyActive, UnsupportedSae, WidthMismatch */
             422: {
                 headers: {
                     [name: string]: unknown;
