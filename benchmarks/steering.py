@@ -1,4 +1,4 @@
-"""Steering: time of a preview through HTTP, isolation of concurrent requests, and nnsight on the same change.
+"""Steering: time of a preview, isolation of concurrent requests, and nnsight on the same change of pictures and text.
 
 The server is `xsys serve` with EfficientNet-Lite0 in a folder of its own. Isolation: steered and unsteered requests in
 random order from eight clients at once; every unsteered answer has to be that of a quiet server, to the last bit.
@@ -30,6 +30,7 @@ from torch import Tensor
 from benchmarks.gateway import _clean, serving, xsys
 from benchmarks.local_servers import free_port
 from benchmarks.report import Report
+from benchmarks.steering_text import beside_nnsight_on_text
 from benchmarks.zennit_peer import efficientnet
 from contracts.steering import DirectionTarget, Intervention
 from services.model.interventions import steered, steps_of
@@ -224,6 +225,7 @@ def main() -> int:
     torch.set_num_threads(1)
     report = Report()
     beside_nnsight(report, 15 if quick else 60)
+    beside_nnsight_on_text(report, seconds_each, quick=quick)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
