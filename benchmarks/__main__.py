@@ -30,6 +30,7 @@ NAMES = (
     "concept_alignment",
     "lfp",
     "pruning",
+    "component_graphs",
     "language",
     "atlas",
     "steering",

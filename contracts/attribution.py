@@ -152,20 +152,22 @@ class GraphRequest(Explained):
     """Which components of some layers one score rests on, and what flows from each to those of the next layer."""
 
     layers: Annotated[list[LayerName], Field(min_length=2, max_length=6, description="in any order")]
-    rule: MethodName = Field(default="epsilon_plus", description="a composite of rules")
+    rule: MethodName = Field(default="epsilon", description="a composite of rules")
     components: Annotated[int, Field(ge=1, le=12, description="components a layer")] = 4
     fallback: Literal["error", "gradient"] = Field(
         default="error", description="what to do at operations for which there is no rule"
     )
+    check: bool = Field(default=False, description="ablate every component and say what falls with it")
 
 
 class GraphNode(Contract):
-    """A component. `share` is of the sum of the layer's absolute relevance."""
+    """A component. `share` is of the layer's absolute relevance; `effect`: how far its ablation lowers the score."""
 
     layer: LayerName
     index: int
     relevance: FiniteFloat
     share: FiniteFloat
+    effect: FiniteFloat | None = None
 
 
 class GraphEdge(Contract):
@@ -174,6 +176,14 @@ class GraphEdge(Contract):
     source: int
     target: int
     relevance: FiniteFloat
+    effect: FiniteFloat | None = Field(default=None, description="of the source's relevance, what goes with the target")
+
+
+class GraphCheck(Contract):
+    """Rank correlation (Spearman) of relevance and the effect of ablation; None where either is constant."""
+
+    nodes: FiniteFloat | None
+    edges: FiniteFloat | None
 
 
 class ComponentGraph(Contract):
@@ -188,6 +198,7 @@ class ComponentGraph(Contract):
     layers: list[LayerName]
     nodes: list[GraphNode]
     edges: list[GraphEdge]
+    check: GraphCheck | None = None
 
 
 class ComponentRequest(Contract):

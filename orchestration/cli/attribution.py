@@ -88,9 +88,10 @@ def graph(
     sample: Annotated[str | None, typer.Option(help="DATASET:INDEX")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture file instead of a sample.")] = None,
     target: Annotated[int | None, typer.Option(help="Index of the output; default: the largest.")] = None,
-    rule: Annotated[str, typer.Option(help="A composite of rules (`xsys attribute --list`).")] = "epsilon_plus",
+    rule: Annotated[str, typer.Option(help="A composite of rules (`xsys attribute --list`).")] = "epsilon",
     components: Annotated[int, typer.Option(help="Components a layer.")] = 4,
     fallback: Annotated[str, typer.Option(help="error or gradient: at an operation without a rule.")] = "error",
+    check: Annotated[bool, typer.Option("--check", help="Ablate each component, and say what falls with it.")] = False,
     json: Json = False,
 ) -> None:
     """Show which components of some layers a prediction rests on, and what flows between them."""
@@ -105,6 +106,7 @@ def graph(
         rule=rule,
         components=components,
         fallback=_fallback(fallback),
+        check=check,
     )
     answer = at.model.component_graph(at.caller, model, query)
     if json:
@@ -112,10 +114,15 @@ def graph(
         return
     typer.echo(f"{answer.target.name or f'output {answer.target.index}'} by {answer.rule}")
     names = [f"{node.layer}·{node.index}" for node in answer.nodes]
-    rows = ((name, node.relevance, node.share) for name, node in zip(names, answer.nodes, strict=True))
-    show_table(("component", "relevance", "share"), rows)
+    rows = ((name, node.relevance, node.share, node.effect) for name, node in zip(names, answer.nodes, strict=True))
+    beside = ("ablated",) if check else ()
+    show_table(("component", "relevance", "share", *beside), (row[: 3 + check] for row in rows))
     flows = sorted(answer.edges, key=lambda edge: -abs(edge.relevance))
-    show_table(("from", "to", "relevance"), ((names[e.source], names[e.target], e.relevance) for e in flows))
+    lines = ((names[e.source], names[e.target], e.relevance, e.effect) for e in flows)
+    show_table(("from", "to", "relevance", *beside), (line[: 3 + check] for line in lines))
+    if answer.check is not None:
+        told = (f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in answer.check)
+        typer.echo(f"rank correlation with ablation: {', '.join(told)}")
 
 
 def _fallback(word: str) -> Literal["error", "gradient"]:

@@ -117,12 +117,15 @@ def test_what_flows_between_the_components_of_two_layers_is_drawn(visitor, rest)
     page = visitor
     page.goto("/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=blocks.5&layer=conv_head")
     page.get_by_role("button", name="What flows between them").click()
-    graph = page.get_by_role("group", name=re.compile("^8 components by epsilon plus"))
+    graph = page.get_by_role("group", name=re.compile("^8 components by epsilon, "))
     expect(graph).to_be_visible(timeout=4 * UNHURRIED)
     asked = {"sample": {"dataset": "demo", "index": 7}, "layers": ["blocks.5", "conv_head"], "fallback": "gradient"}
+    asked["check"] = True
     due = rest.post("/models/lite0/component-graph", json=asked).json()
     assert due["layers"] == ["conv_head", "blocks.5"]
     expect(graph.locator("path.flow")).to_have_count(len(due["edges"]))
+    told = f"components {due['check']['nodes']:.2f}, flows {due['check']['edges']:.2f}".replace("-", "−")
+    expect(page.get_by_text(f"Checked by ablation, rank correlation: {told}")).to_be_visible()
     boxes = graph.get_by_role("link")
     expect(boxes).to_have_count(len(due["nodes"]))
     first = due["nodes"][0]

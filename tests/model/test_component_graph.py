@@ -47,6 +47,14 @@ def test_edges_lead_from_each_node_to_each_of_the_next_layer(models):  # noqa: F
     assert few.edges[0].relevance == next(e.relevance for e in graph.edges if (e.source, e.target) == (0, 12))
 
 
+def test_a_check_says_what_falls_with_each_component_and_changes_no_relevance(models):  # noqa: F811
+    plain, checked = (models.component_graph(ME, "cnn", ask(rule="epsilon", check=check)) for check in (False, True))
+    assert plain.check is None and all(one.effect is None for one in (*plain.nodes, *plain.edges))
+    assert all(one.effect is not None for one in (*checked.nodes, *checked.edges))
+    assert -1 <= checked.check.edges <= 1 and -1 <= checked.check.nodes <= 1
+    assert [one.relevance for one in checked.edges] == [one.relevance for one in plain.edges]
+
+
 def test_components_without_relevance_are_left_out(models):  # noqa: F811
     graph = models.component_graph(ME, "cnn", ask(layers=["fc", "layer4"], rule="epsilon", components=4, target=3))
     scores = [node for node in graph.nodes if node.layer == "fc"]

@@ -51,7 +51,7 @@ def component_relevance(
     Source: attributing-clip; the first-order estimate of the ablation effect.
     """
     leaf, of = checked(model, inputs, target)
-    with _watched(model, site, lambda output: output.clone()) as outputs, torch.enable_grad():
+    with watched(model, site, lambda output: output.clone()) as outputs, torch.enable_grad():
         score = Score(model)(leaf, of)
     activation = _only(outputs, site)
     (slope,) = torch.autograd.grad(score.sum(), activation, allow_unused=True)
@@ -176,7 +176,7 @@ def _nested(order: Tensor, width: int, steps: int) -> Tensor:
     return sets
 
 
-def _ablate(output: Tensor, ablated: Tensor, axis: int, value: Tensor | float) -> Tensor:
+def ablate(output: Tensor, ablated: Tensor, axis: int, value: Tensor | float) -> Tensor:
     """Replace components: row k of the batch loses those of `ablated[k]`; [K, ...] and [K, C]."""
     shape = [len(ablated), *[1] * (output.ndim - 1)]
     shape[axis] = ablated.shape[1]
@@ -189,7 +189,7 @@ def _ablate(output: Tensor, ablated: Tensor, axis: int, value: Tensor | float) -
 def _from_layer_on(
     model: nn.Module, site: Site, sample: Tensor, target: Tensor, ablated: Tensor, value: Tensor | float
 ) -> Tensor:
-    with _watched(model, site, lambda output: _ablate(output, ablated, site.axis, value)):
+    with watched(model, site, lambda output: ablate(output, ablated, site.axis, value)):
         return Score(model)(sample, target.expand(len(ablated)))
 
 
@@ -197,7 +197,7 @@ def _whole(
     model: nn.Module, site: Site, sample: Tensor, target: Tensor, ablated: Tensor, value: Tensor | float
 ) -> Tensor:
     wide = sample.expand(len(ablated), *sample.shape[1:])
-    with _watched(model, site, lambda output: _ablate(output, ablated, site.axis, value)):
+    with watched(model, site, lambda output: ablate(output, ablated, site.axis, value)):
         return Score(model)(wide, target.expand(len(ablated)))
 
 
@@ -214,13 +214,13 @@ def _can_widen(model: nn.Module, site: Site, sample: Tensor, target: Tensor) -> 
 
 
 def _width(model: nn.Module, site: Site, inputs: Tensor, target: Target) -> int:
-    with _watched(model, site, lambda output: output) as outputs, torch.no_grad():
+    with watched(model, site, lambda output: output) as outputs, torch.no_grad():
         model(inputs[:1])
     return _only(outputs, site).shape[site.axis]
 
 
 @contextmanager
-def _watched(model: nn.Module, site: Site, change: Change) -> Iterator[list[Tensor]]:
+def watched(model: nn.Module, site: Site, change: Change) -> Iterator[list[Tensor]]:
     """Replace the layer's output in forward passes of this thread, and keep what replaced it."""
     modules = dict(model.named_modules())
     if site.layer not in modules:

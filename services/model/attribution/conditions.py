@@ -103,7 +103,8 @@ def edge_graph(
             amounts = per_component(reached)
             edges += [Edge((name, unit), (below, lower), float(amounts[lower])) for lower in kept[below]]
     totals = {name: float(per_component(flow).abs().sum()) for name, flow in zip(names, flows, strict=True)}
-    return EdgeGraph(nodes, tuple(edges), totals)
+    relevance = {name: flow.detach() for name, flow in zip(names, flows, strict=True)}
+    return EdgeGraph(nodes, tuple(edges), totals, relevance)
 
 
 def per_component(flow: Tensor) -> Tensor:

@@ -63,12 +63,15 @@ class Attribution:
     conditional: Tensor | None = None
 
 
+Node = tuple[str, int]  # layer and component
+
+
 @dataclass(frozen=True)
 class Edge:
     """Relevance that reaches `target` = (layer, component) of a lower layer through `source` of the layer above."""
 
-    source: tuple[str, int]
-    target: tuple[str, int]
+    source: Node
+    target: Node
     relevance: float
 
 
@@ -76,9 +79,11 @@ class Edge:
 class EdgeGraph:
     """The most relevant components of some layers and what flows between neighbours in the list.
 
-    `totals`: sum of |relevance| over all components of each layer, from the output to the input.
+    `totals`: sum of |relevance| over all components of each layer, from the output to the input. `relevance`: that of
+    each layer as a whole, [B, ...].
     """
 
-    nodes: dict[tuple[str, int], float] = field(default_factory=dict)
+    nodes: dict[Node, float] = field(default_factory=dict)
     edges: tuple[Edge, ...] = ()
     totals: dict[str, float] = field(default_factory=dict)
+    relevance: dict[str, Tensor] = field(default_factory=dict)

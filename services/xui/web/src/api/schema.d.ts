@@ -4019,6 +4019,7 @@ export interface components {
             nodes: components["schemas"]["GraphNode"][];
             /** Edges */
             edges: components["schemas"]["GraphEdge"][];
+            check?: components["schemas"]["GraphCheck"] | null;
         };
         /**
          * ComponentLabels
@@ -5345,6 +5346,16 @@ export interface components {
             rows: components["schemas"]["TextRow"][];
         };
         /**
+         * GraphCheck
+         * @description Rank correlation (Spearman) of relevance and the effect of ablation; None where either is constant.
+         */
+        GraphCheck: {
+            /** Nodes */
+            nodes: number | null;
+            /** Edges */
+            edges: number | null;
+        };
+        /**
          * GraphEdge
          * @description The part of one node's relevance that reaches a node of the next layer; both by their place in the list.
          */
@@ -5355,10 +5366,15 @@ export interface components {
             target: number;
             /** Relevance */
             relevance: number;
+            /**
+             * Effect
+             * @description of the source's relevance, what goes with the target
+             */
+            effect?: number | null;
         };
         /**
          * GraphNode
-         * @description A component. `share` is of the sum of the layer's absolute relevance.
+         * @description A component. `share` is of the layer's absolute relevance; `effect`: how far its ablation lowers the score.
          */
         GraphNode: {
             /** Layer */
@@ -5369,6 +5385,8 @@ export interface components {
             relevance: number;
             /** Share */
             share: number;
+            /** Effect */
+            effect?: number | null;
         };
         /**
          * GraphRequest
@@ -5391,7 +5409,7 @@ export interface components {
             /**
              * Rule
              * @description a composite of rules
-             * @default epsilon_plus
+             * @default epsilon
              */
             rule: string;
             /**
@@ -5407,6 +5425,12 @@ export interface components {
              * @enum {string}
              */
             fallback: "error" | "gradient";
+            /**
+             * Check
+             * @description ablate every component and say what falls with it
+             * @default false
+             */
+            check: boolean;
         };
         /**
          * HeatMap

@@ -19,13 +19,13 @@ const COMPONENTS = 4;
 
 /** How the components behind a prediction feed each other, asked for when somebody wants it: it costs many passes. */
 export function GraphPanel({ model, source, snapshot, target, layers }: Props) {
-  const rule = model.layers.some((layer) => layer.kind === "map") ? "epsilon_plus" : "attnlrp";
+  const rule = model.layers.some((layer) => layer.kind === "map") ? "epsilon" : "attnlrp";
   const graph = useMutation({
     mutationFn: () =>
       ask(
         api.POST("/v1/models/{model}/component-graph", {
           params: { path: { model: model.ref.id } },
-          body: { ...source, target, layers: layers.slice(0, 6), rule, components: COMPONENTS, fallback: "gradient" },
+          body: { ...source, target, layers: layers.slice(0, 6), rule, components: COMPONENTS, fallback: "gradient", check: true },
         }),
       ),
   });
@@ -64,6 +64,7 @@ function Drawn({ graph, snapshot }: { graph: ComponentGraph; snapshot: Snapshot 
           >
             <title>
               {graph.nodes[edge.source]!.index} → {graph.nodes[edge.target]!.index}: {figure(edge.relevance, 3)}
+              {edge.effect != null && `; ${figure(edge.effect, 3)} goes with the latter when it is ablated`}
             </title>
           </path>
         ))}
@@ -72,7 +73,10 @@ function Drawn({ graph, snapshot }: { graph: ComponentGraph; snapshot: Snapshot 
           const name = `${node.layer} · ${node.index}`;
           const box = (
             <>
-              <title>{name}</title>
+              <title>
+                {name}
+                {node.effect != null && `: the score falls by ${figure(node.effect, 3)} when it is ablated`}
+              </title>
               <rect width={BOX.width} height={BOX.height} rx="6" />
               <text x="10" y="20" className="stage">
                 {node.index}
@@ -99,6 +103,12 @@ function Drawn({ graph, snapshot }: { graph: ComponentGraph; snapshot: Snapshot 
       <figcaption className="muted small">
         Relevance by {words(graph.rule)}: a line is the part of a component's relevance that reaches one of the next layer, thick where it is much. Parts through
         components that are not shown are left out.
+        {graph.check && (
+          <>
+            {" "}
+            Checked by ablation, rank correlation: components {figure(graph.check.nodes)}, flows {figure(graph.check.edges)}.
+          </>
+        )}
       </figcaption>
     </figure>
   );
