@@ -201,6 +201,45 @@ class ComponentGraph(Contract):
     check: GraphCheck | None = None
 
 
+class PlaysRequest(Explained):
+    """Sample plays of the game behind a rule: random walks from a score down to the picture."""
+
+    rule: MethodName = Field(default="magnitude", description="a composite of rules")
+    plays: Annotated[int, Field(ge=2, le=64)] = 64
+    biases: bool = Field(default=False, description="whether biases may end a play, as they do in the rule itself")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class PlayStep(Contract):
+    """One stop of a play: the output of a function. `x`, `y`: where in the picture, as shares, if it has a place."""
+
+    function: str
+    component: int | None
+    x: FiniteFloat | None
+    y: FiniteFloat | None
+
+
+class Play(Contract):
+    """A walk from the score on. Relevance is the mean of `weight` over the plays that end at the picture.
+
+    A play that was absorbed ended before: at a bias, a constant, or where all contributions vanish.
+    """
+
+    weight: FiniteFloat
+    ended: Literal["picture", "absorbed"]
+    steps: list[PlayStep]
+
+
+class Plays(Contract):
+    """Plays of one score. `picture` is what the model saw, as PNG."""
+
+    model: str
+    target: ClassScore
+    rule: MethodName
+    picture: Base64Bytes
+    plays: list[Play]
+
+
 class ComponentRequest(Contract):
     """Relevance of a layer's components for some samples, checked by ablation."""
 

@@ -18,6 +18,8 @@ from contracts.attribution import (
     ComponentRequest,
     GraphRequest,
     NoClassScores,
+    Plays,
+    PlaysRequest,
     UnknownMethod,
     UnknownOutput,
 )
@@ -229,6 +231,14 @@ class ModelService(Protocol):
     )  # fmt: skip
     def component_graph(self, caller: Caller, model: ModelId, query: GraphRequest) -> ComponentGraph:
         """Show which components one score rests on, layer by layer, and what flows between them."""
+        ...
+
+    @operation(
+        "POST", "/models/{model}/plays", right=Right.SEARCH, refuses=ATTRIBUTION_REFUSALS, idempotent=True,
+        max_body=PICTURE_BODY,
+    )  # fmt: skip
+    def plays(self, caller: Caller, model: ModelId, query: PlaysRequest) -> Plays:
+        """Sample some plays of the game that a rule is: paths from one score to the picture."""
         ...
 
     @operation(

@@ -17,6 +17,8 @@ from contracts.attribution import (
     ComponentRelevance,
     ComponentRequest,
     GraphRequest,
+    Plays,
+    PlaysRequest,
 )
 from contracts.base import Arrays, Caller, Page
 from contracts.crops import ComponentCrops, CropRequest
@@ -108,6 +110,12 @@ class Models:
     def component_graph(self, caller: Caller, model: str, query: GraphRequest) -> ComponentGraph:
         """Show which components one score rests on, and what flows between them."""
         from services.model.component_graph import answer_of
+
+        return answer_of(self, caller, model, query)
+
+    def plays(self, caller: Caller, model: str, query: PlaysRequest) -> Plays:
+        """Sample some plays of the game that a rule is."""
+        from services.model.plays import answer_of
 
         return answer_of(self, caller, model, query)
 

@@ -135,6 +135,24 @@ def test_what_flows_between_the_components_of_two_layers_is_drawn(visitor, rest)
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"conv_head · {first['index']}")
 
 
+def test_plays_lead_from_the_score_to_the_picture(visitor, rest):
+    page = visitor
+    page.goto("/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=conv_head")
+    page.get_by_role("button", name="Walk from the score to the picture").click()
+    drawn = page.get_by_role("img", name=re.compile("^64 plays by magnitude: "))
+    expect(drawn).to_be_visible(timeout=4 * UNHURRIED)
+    asked = {"sample": {"dataset": "demo", "index": 7}, "rule": "magnitude", "plays": 64, "biases": False, "seed": 0}
+    plays = rest.post("/models/lite0/plays", json=asked).json()["plays"]
+    arrived = [play for play in plays if play["ended"] == "picture"]
+    assert len(arrived) > 5
+    expect(drawn).to_have_accessible_name(re.compile(f"{len(arrived)} reach the picture"))
+    expect(drawn.locator("circle")).to_have_count(len(arrived))
+    expect(drawn.locator("polyline")).to_have_count(len(plays))
+    page.get_by_role("button", name="Play again").click()
+    expect(drawn.locator("polyline")).to_have_count(64, timeout=4 * UNHURRIED)
+    assert faults_of(page) == []
+
+
 def test_one_layer_has_no_flow_and_says_so(visitor):
     page = visitor
     page.goto("/predict?model=lite0&dataset=demo&sample=7&method=gradcam&layer=conv_head")

@@ -83,6 +83,13 @@ GRAPH = attribution.ComponentGraph(
     ],
     edges=[attribution.GraphEdge(source=0, target=1, relevance=0.1 + 0.2)],
 )  # fmt: skip
+PLAYS_QUERY = attribution.PlaysRequest(sample=attribution.SampleOf(dataset="d_1", index=1), plays=2)
+PLAYS = attribution.Plays(
+    model="m_1", target=CLASS, rule="gamma", picture="UE5H",
+    plays=[attribution.Play(weight=-1 / 3, ended="absorbed", steps=[
+        attribution.PlayStep(function="conv2d", component=3, x=0.1 + 0.2, y=None),
+    ])],
+)  # fmt: skip
 COMPONENT_QUERY = attribution.ComponentRequest(layer="blocks.1", dataset="d_1", samples=[0, 2])
 RELEVANT = attribution.ComponentRelevance(
     model="m_1", layer="blocks.1", rule="activation_x_gradient", samples=2, targets=[1, 4], width=8, checked=2,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 
-from services.model.attribution.composite import Assignment, Composite, Kind, Rule
+from services.model.attribution.composite import DEFAULTS, Assignment, Composite, Kind, Rule
 from services.model.attribution.errors import UnknownComposite
 from services.model.attribution.policies import Attention, Average, Norm, Residual
 from services.model.attribution.risk import Risk
 from services.model.attribution.rules import (
+    AffineRule,
     AlphaBeta,
     Epsilon,
     Flat,
@@ -111,3 +113,14 @@ def composite(name: str) -> Composite:
             closest=get_close_matches(name, COMPOSITES, n=3, cutoff=0.3) or sorted(COMPOSITES),
         )
     return COMPOSITES[name]
+
+
+def without_biases(chosen: Composite) -> Composite:
+    """The same rules with biases left out of the pools, so that they absorb nothing, wherever no rule is named too."""
+
+    def free(rule: Rule) -> Rule:
+        return replace(rule, use_bias=False) if isinstance(rule, AffineRule) else rule
+
+    own = (replace(each, rule=free(each.rule)) for each in chosen.assignments)
+    others = (Assignment(free(rule), kind=kind) for kind, rule in DEFAULTS.items() if isinstance(rule, AffineRule))
+    return replace(chosen, assignments=(*own, *others))

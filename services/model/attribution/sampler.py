@@ -27,10 +27,11 @@ INPUT, ABSORBED = -1, -2
 
 @dataclass(frozen=True)
 class Step:
-    """A place that a play visited: the function that made the tensor, and the entry's index."""
+    """A place that a play visited: the function that made the tensor, the entry's index, and the tensor's shape."""
 
     name: str
     entry: tuple[int, ...]
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Plays:
     absorbed, absorbed_error : the same for all that stopped on the way.
     largest : largest |w| of a play; an entry that was never reached is uncertain by about largest / plays.
     plays : how many.
-    paths : the first few plays, from the output on.
+    paths : the first few plays, from the output on. weights : theirs, [paths] float64.
     """
 
     relevance: Tensor
@@ -53,6 +54,7 @@ class Plays:
     largest: float
     plays: int
     paths: tuple[tuple[Step, ...], ...]
+    weights: Tensor
 
     def bound(self, errors: float = 5.0) -> Tensor:
         """By how much an exact relevance may differ: `errors` standard errors, and as many unseen plays."""
@@ -119,6 +121,7 @@ class _Game:
         return Plays(
             mean.view(shape), error.view(shape), float(absorbed), float(absorbed_error),
             float(self.weight.abs().max()), self.count, tuple(tuple(path) for path in self.paths),
+            self.weight[: len(self.paths)].clone(),
         )  # fmt: skip
 
     def _moments(self, total: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +156,7 @@ class _Game:
             tensor = self.run.leaf if place == INPUT else self.nodes[place].out
             name = "input" if place == INPUT else self.nodes[place].name
             at = torch.unravel_index(self.entry[play], tensor.shape)
-            self.paths[play].append(Step(name, tuple(int(each) for each in at)))
+            self.paths[play].append(Step(name, tuple(int(each) for each in at), tuple(tensor.shape)))
 
 
 def _kernel(node: Node, rows: Tensor) -> Tensor:

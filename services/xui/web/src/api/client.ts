@@ -12,6 +12,7 @@ export type SearchQuery = Schemas["SearchQuery"];
 export type ComponentRef = Schemas["ComponentRef"];
 export type ComponentDetail = Schemas["ComponentDetail"];
 export type ComponentGraph = Schemas["ComponentGraph"];
+export type Plays = Schemas["Plays"];
 export type Usage = Schemas["Usage"];
 export type Lineage = Schemas["Lineage"];
 export type ExampleRange = Schemas["ExampleRange"];

@@ -1580,6 +1580,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model}/plays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sample some plays of the game that a rule is: paths from one score to the picture
+         * @description Sample some plays of the game that a rule is: paths from one score to the picture
+         */
+        post: operations["model_plays"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{model}/steering-evaluations": {
         parameters: {
             query?: never;
@@ -6877,6 +6897,91 @@ export interface components {
              * @default
              */
             title: string;
+        };
+        /**
+         * Play
+         * @description A walk from the score on. Relevance is the mean of `weight` over the plays that end at the picture.
+         *
+         *     A play that was absorbed ended before: at a bias, a constant, or where all contributions vanish.
+         */
+        Play: {
+            /** Weight */
+            weight: number;
+            /**
+             * Ended
+             * @enum {string}
+             */
+            ended: "picture" | "absorbed";
+            /** Steps */
+            steps: components["schemas"]["PlayStep"][];
+        };
+        /**
+         * PlayStep
+         * @description One stop of a play: the output of a function. `x`, `y`: where in the picture, as shares, if it has a place.
+         */
+        PlayStep: {
+            /** Function */
+            function: string;
+            /** Component */
+            component: number | null;
+            /** X */
+            x: number | null;
+            /** Y */
+            y: number | null;
+        };
+        /**
+         * Plays
+         * @description Plays of one score. `picture` is what the model saw, as PNG.
+         */
+        Plays: {
+            /** Model */
+            model: string;
+            target: components["schemas"]["ClassScore"];
+            /** Rule */
+            rule: string;
+            /**
+             * Picture
+             * Format: base64
+             */
+            picture: string;
+            /** Plays */
+            plays: components["schemas"]["Play"][];
+        };
+        /**
+         * PlaysRequest
+         * @description Sample plays of the game behind a rule: random walks from a score down to the picture.
+         */
+        PlaysRequest: {
+            sample?: components["schemas"]["SampleOf"] | null;
+            /**
+             * Picture
+             * @description base64 of a PNG, JPEG or WebP
+             */
+            picture?: string | null;
+            /** Target */
+            target?: number | null;
+            /**
+             * Rule
+             * @description a composite of rules
+             * @default magnitude
+             */
+            rule: string;
+            /**
+             * Plays
+             * @default 64
+             */
+            plays: number;
+            /**
+             * Biases
+             * @description whether biases may end a play, as they do in the rule itself
+             * @default false
+             */
+            biases: boolean;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
         };
         /**
          * PointsPlan
@@ -17391,6 +17496,105 @@ export interface operations {
                 };
             };
             /** @description BrokenLanguageFile, ComponentOutOfRange, ConditionNotSeen, DegenerateDirection, DirectionUnavailable, EmptySampleSet, GenerationOverBudget, InvalidRequest, LayerRunsAgain, NoLayerNorm, NonFiniteSteering, NotSteerable, PlacesDoNotFit, PromptTooLong, ReadsPictures, TokenizerDrift, WidthMismatch */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description TooManyRequests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Any other refusal */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    model_plays: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description id (`m_...`) or name of a model */
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaysRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plays"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UnknownDataset, UnknownLayer, UnknownMethod, UnknownModel, UnknownSample */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description UploadTooLarge */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description AttributionOverBudget, InvalidRequest, NoClassScores, UnknownOutput, UnsafePicture */
             422: {
                 headers: {
                     [name: string]: unknown;

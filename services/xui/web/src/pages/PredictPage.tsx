@@ -9,6 +9,7 @@ import { JudgeMethods } from "../parts/JudgeMethods";
 import { type OnBench, PictureBench } from "../parts/PictureBench";
 import { useAddress } from "../parts/address";
 import { type Case, readCase, usualLayers, usualMethods, writeCase } from "../parts/predict";
+import { PlaysPanel } from "../parts/PlaysPanel";
 import { Prediction } from "../parts/Prediction";
 import { RelevantComponents } from "../parts/RelevantComponents";
 import { Loading } from "../parts/states";
@@ -105,6 +106,7 @@ function Explained({ shown, change, model, snapshot, source }: ExplainedProps) {
             ))}
           </div>
           <GraphPanel key={JSON.stringify([model.ref.id, source.sample, shown.picture, shown.target, layers])} model={model} source={source} snapshot={snapshot} target={shown.target} layers={layers} />
+          <PlaysPanel key={JSON.stringify(["plays", model.ref.id, source.sample, shown.picture, shown.target])} model={model} source={source} target={shown.target} />
           {relevant.length === 0 && !answers.some((answer) => answer.isPending) && <p className="muted">There are none to show.</p>}
         </section>
       </div>
