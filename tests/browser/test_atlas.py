@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import UNHURRIED
+from tests.browser.conftest import UNHURRIED, finished, natural_width
 from tests.browser.test_every_page import faults_of, settled
 from tests.language_world import LAYER, SUBJECT_LAYER
 
@@ -103,4 +103,20 @@ def test_a_carried_atlas_says_how_far_it_can_be_trusted_and_names_units(visitor,
     page.get_by_role("button", name="Read it").click()
     expect(page.get_by_text(re.compile(f"in {SUBJECT_LAYER}, carried over by"))).to_be_visible(timeout=4 * UNHURRIED)
     settled(page, "words on reader")
+    assert faults_of(page) == []
+
+
+def test_an_atlas_of_pictures_shows_where_a_latent_fires(visitor, rest):
+    page = visitor
+    sae = {"snapshot": "small", "layer": "conv_head", "name": "of pictures", "latents": 16, "k": 2, "steps": 60}
+    finished(rest, rest.post("/saes", json=sae | {"batch": 8}))
+    atlas = finished(rest, rest.post("/atlases", json={"sae": "of pictures", "name": "pictures"}))["result"]
+    latents = [rest.get(f"/saes/of%20pictures/latents/{number}").json() for number in range(16)]
+    fired = next(one for one in latents if one["examples"])
+    page.goto(f"/atlases/{atlas}?latent={fired['index']}")
+    shown = page.get_by_role("list", name="Where it fires most").get_by_role("img")
+    expect(shown).to_have_count(min(6, len(fired["examples"])))
+    assert natural_width(shown.first) > 0
+    expect(page.get_by_role("heading", name="Read a text")).to_have_count(0)  # there is nothing to read
+    settled(page, "pictures")
     assert faults_of(page) == []
