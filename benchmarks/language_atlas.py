@@ -1,9 +1,9 @@
 """The product on a real pair: SmolLM2-135M as atlas, Gemma-3-270M as subject, the documentation of Python's packages.
 
 Everything is done by jobs in the data folder that is given (`xsys demo language` with more windows), so a run that was
-killed goes on where it was. Then steering both models is evaluated: concepts are modules of the corpus, whose test
-documents alone judge the texts. Goals are those of one to three million tokens; each figure says how many there were.
-Needs the extra `lm` and the packages of both models.
+killed goes on where it was. Then steering both models is evaluated: concepts are modules of the corpus, whose training
+documents choose the latents and whose test documents judge the texts. Goals are those of one to three million tokens;
+each figure says how many there were. Needs the extra `lm` and the packages of both models.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.report import Report
 from contracts.atlas import Atlas, AtlasAlignment
 from contracts.sae import Sae
@@ -21,13 +23,18 @@ from contracts.steering_evaluation import SteeringEvaluation, SteeringEvaluation
 from orchestration.cli.desk import Desk, local_desk
 from orchestration.cli.language_demo import Plan, build, real_plan
 from orchestration.cli.progress import follow
+from services.explanation.atlas.codes import Codes
+from services.kit.arrays import load_arrays
+from services.kit.corpora import load_corpus
+from services.kit.windows import SPLITS
 
-CONCEPTS = {  # name, by which latents are found -> modules whose documents are about it
+CONCEPTS = {  # name -> modules whose documents are about it
     "matrix": ("scipy/linalg", "numpy/linalg", "scipy/sparse"),
     "probability distribution": ("scipy/stats",),
     "clustering": ("sklearn/cluster", "sklearn/metrics/cluster"),
 }
 OTHERS = ("python reference", "scipy/optimize", "scipy/interpolate", "numpy/lib", "sklearn/model_selection")
+LATENTS = 5  # that a concept is steered by
 TEXTS = 160  # of a concept, half of them for the judge
 STRENGTHS = [0.1, 0.2, 0.4]
 
@@ -110,6 +117,21 @@ def passages(desk: Desk, corpus: str) -> list[tuple[str, str]]:
             return found
 
 
+def telling(desk: Desk, atlas: Atlas, modules: tuple[str, ...]) -> list[int]:
+    """The latents whose pooled codes tell the modules' training windows best from the others, by d'."""
+    _, files = desk.atlas._sae(desk.caller, atlas.sae)  # type: ignore[attr-defined]  # the benchmark runs in process
+    codes, facts = Codes.load(files["codes"]), load_arrays(files["codes"], ["window", "split"])
+    corpus = load_corpus(files["corpus"])
+    names = [one.document for one in corpus.passages(facts["window"].tolist())]
+    training = facts["split"] == SPLITS.index("train")
+    about = np.array([name.startswith(modules) for name in names])
+    rows = codes.columns.tocsr()
+    inside, outside = (rows[training & one].toarray() for one in (about, ~about))
+    spread = np.sqrt((inside.var(axis=0) + outside.var(axis=0)) / 2) + 1e-6
+    order = np.argsort(-(inside.mean(axis=0) - outside.mean(axis=0)) / spread, kind="stable")
+    return [int(one) for one in order[:LATENTS]]
+
+
 def spread_out(texts: list[str], n: int) -> list[str]:
     """At most n of some texts, evenly."""
     return texts[:: max(1, -(-len(texts) // n))]
@@ -123,7 +145,11 @@ def steering(report: Report, desk: Desk, plan: Plan, found: AtlasAlignment) -> N
         some = [text for document, text in windows if document.startswith(names) and len(text) > 80]
         return spread_out(some, TEXTS)
 
-    concepts = [{"name": name, "texts": of(*modules)} for name, modules in CONCEPTS.items()]
+    atlas = desk.atlas.atlas(desk.caller, found.atlas)
+    concepts = []
+    for name, modules in CONCEPTS.items():
+        latents = telling(desk, atlas, modules)
+        concepts.append({"name": name, "texts": of(*modules), "native": latents, "carried": latents})
     common = {"concepts": concepts, "others": of(*OTHERS), "strengths": STRENGTHS, "directions": 1}
     for model, more in (
         (plan.models[0][0], {"atlas": found.atlas}),
