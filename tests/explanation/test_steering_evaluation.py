@@ -15,6 +15,7 @@ from orchestration.cli.steering_evaluation import show_evaluation, write_csv
 from orchestration.jobs.repository import next_queued
 from services.explanation.atlas.steering_figures import Scores, arms_of, settings_of, window_of
 from services.explanation.atlas.steering_judging import without
+from services.explanation.atlas.steering_scores import leaked_words
 from services.model.language.pair import document
 from tests.language_world import LAYER, SUBJECT_LAYER
 
@@ -99,6 +100,10 @@ def test_words_that_chose_the_latents_are_hidden_from_the_judge_or_refused(world
     hidden = frozenset(concept.removed) | {"ship"}
     left = without(" ".join([*concept.removed, "Ship shipping zebra"]), hidden)
     assert left == "zebra"
+    identifiers = without(
+        "the svd_lowrank of my_ship2 zebra", hidden | {"svd"}
+    )  # words are told apart as the guard does
+    assert leaked_words([identifiers], ["svd", *hidden]) == [] and "zebra" in identifiers
     leaking = asked(concepts=[{"name": "harbour", "texts": texts("sea")}], guard="refuse")
     job = world.wiring.jobs.evaluate_steering(world.me, leaking)
     while True:

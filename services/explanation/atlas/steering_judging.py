@@ -12,13 +12,12 @@ from contracts.steering_evaluation import SteeringEvaluationRequest
 from services.explanation.atlas.statistics import Floats
 from services.explanation.atlas.steering_figures import Scores, arms_of, settings_of, shown_texts
 from services.explanation.atlas.steering_scores import ConceptJudge, fluency, leaked_words, relevance, total
-from services.explanation.atlas.term_labels import words_of
+from services.explanation.atlas.term_labels import WORD, words_of
 from services.explanation.encoders.registry import EncoderCache
 from services.kit.arrays import load_arrays
 from services.kit.repetition import repetition
 from services.kit.stages import StageFunction, Work
 
-WORD = re.compile(r"\w+")
 SHORTEST = 3  # letters of a word that can leak
 HELD_OUT = 4  # every fourth text of the judge's judges the judge
 FEWEST_WORDS = 3
@@ -27,7 +26,7 @@ FEWEST_WORDS = 3
 def judging_stages(encoders: EncoderCache) -> tuple[StageFunction, ...]:
     """The stages of an evaluation of steering that need no language model."""
     return (
-        StageFunction("judge-steering", 1, lambda work: judge_steering(work, encoders)),
+        StageFunction("judge-steering", 2, lambda work: judge_steering(work, encoders)),
         StageFunction("steering-figures", 1, steering_figures),
     )
 
