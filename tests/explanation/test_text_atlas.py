@@ -26,6 +26,7 @@ from services.explanation.atlas.term_labels import TermLabel
 from services.kit.arrays import load_arrays
 from services.kit.artifacts import find_artifacts
 from services.kit.corpora import Corpus, Document
+from services.kit.stages import Work
 from services.model.sae.stored import load_sae
 from tests.language_world import LAYER, SUBJECT_LAYER, WORDS
 
@@ -216,3 +217,14 @@ def test_a_phrase_of_a_language_model_becomes_one_more_candidate(world, atlas, m
     assert seen == [["<<the>> bread", "an<< o>>ven"]]
     assert options[0][-1] == TermLabel("things to eat", "phrase", {"things to eat": 1.0})
     assert (named, vectors.shape) == (["sea", "bread", "things to eat"], (3, 4))
+
+
+def test_a_long_alignment_shows_signs_of_life(world, monkeypatch):
+    signs = []
+    real = Work.advance
+    monkeypatch.setattr(Work, "advance", lambda self, units: (signs.append(units), real(self, units))[1])
+    request = AlignmentRequest(atlas="atlas", capture="of second", name="slow", seed=5)
+    world.run(world.wiring.jobs.align_atlas(world.me, request))
+    assert (
+        signs.count(0) > 20
+    )  # each translator and pool, each refit, each batch of intervals: else it is taken for dead

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
 
@@ -112,7 +113,7 @@ def align_layer(work: Work) -> None:
     samples = {name: len(part.x) for name, part in zip(("training", "validation", "test"), parts, strict=True)}
     told = {"layer": layer, "width": rows.shape[1], "samples": samples}
     try:
-        transfer, arrays = _aligned(parts, request, told)
+        transfer, arrays = _aligned(parts, request, told, lambda: work.advance(0))
     except InsufficientEvidence:
         transfer = LayerTransfer.model_validate(
             {
@@ -127,7 +128,7 @@ def align_layer(work: Work) -> None:
 
 
 def _aligned(
-    parts: tuple[Windows, ...], request: AlignmentRequest, told: dict[str, object]
+    parts: tuple[Windows, ...], request: AlignmentRequest, told: dict[str, object], beat: Callable[[], None]
 ) -> tuple[LayerTransfer, dict[str, np.ndarray]]:
     """The report of a layer, and the chosen map with what retrieval needs."""
     training, validation, test = parts
@@ -139,9 +140,10 @@ def _aligned(
     best = max(made, key=lambda one: chosen_by[one.name]["auroc"])
 
     def refit(x: Floats, c: Floats) -> Translator:
+        beat()
         return next(one for one in _made(x, c, [best.name.partition("(")[0]]) if one.name == best.name)
 
-    report = judge(lambda x, c: refit(x, c).read, training, test, seed=request.seed)
+    report = judge(lambda x, c: refit(x, c).read, training, test, seed=request.seed, beat=beat)
     draw = np.random.default_rng([request.seed, 2])
     null = [refit(training.x, training.c[draw.permutation(len(training.c))]) for _ in range(SHUFFLED_MAPS)]
     figures = [

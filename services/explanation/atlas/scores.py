@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,12 +92,15 @@ def average_precision(scores: Floats, y: Bools) -> Doubles:
     return np.where(total > 0, area / np.where(total > 0, total, 1), np.nan)
 
 
-def auroc_intervals(scores: Floats, y: Bools, documents: Ints, *, draws: int = DRAWS, seed: int = 0) -> Doubles:
+def auroc_intervals(
+    scores: Floats, y: Bools, documents: Ints, *, draws: int = DRAWS, seed: int = 0,
+    beat: Callable[[], None] = lambda: None,
+) -> Doubles:  # fmt: skip
     """95 % bootstrap intervals of the AUROC, whole documents drawn together.
 
     Parameters
     ----------
-    scores : [N, C]; y : [N, C] bool; documents : [N] int64, the document of each window.
+    scores : [N, C]; y : [N, C] bool; documents : [N] int64, the document of each window. beat : called now and then.
 
     Returns
     -------
@@ -105,6 +109,8 @@ def auroc_intervals(scores: Floats, y: Bools, documents: Ints, *, draws: int = D
     weights = group_weights(documents, draws, seed=seed).astype(np.float64)
     bounds = np.full((scores.shape[1], 2), np.nan)
     for column in range(scores.shape[1]):
+        if column % 64 == 0:
+            beat()
         if 0 < y[:, column].sum() < len(y):
             values = _weighted_auroc(scores[:, column], y[:, column], weights)
             values = values[np.isfinite(values)]

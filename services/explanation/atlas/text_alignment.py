@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +95,7 @@ def align_text_layer(work: Work) -> None:
     samples = dict(zip(("training", "validation", "test"), (len(subject.rows(one)) for one in SPLITS), strict=True))
     told = {"layer": layer, "width": subject.pools[pools[0]].shape[1], "samples": samples}
     try:
-        transfer, arrays = _aligned(subject, codes, request, told, pools)
+        transfer, arrays = _aligned(subject, codes, request, told, pools, lambda: work.advance(0))
     except InsufficientEvidence:
         transfer = LayerTransfer.model_validate(
             {
@@ -110,20 +110,26 @@ def align_text_layer(work: Work) -> None:
 
 
 def _aligned(
-    subject: Subject, codes: Floats, request: AlignmentRequest, told: dict[str, object], pools: list[str]
+    subject: Subject,
+    codes: Floats,
+    request: AlignmentRequest,
+    told: dict[str, object],
+    pools: list[str],
+    beat: Callable[[], None],
 ) -> tuple[LayerTransfer, dict[str, np.ndarray]]:
     rows = {split: subject.rows(split) for split in SPLITS}
     truths = {split: truth_of(codes[rows["train"]], codes[rows[split]]) for split in ("validation", "test")}
     if not all(truth.evident.any() for truth in truths.values()):
         raise InsufficientEvidence("no latent has 20 training and 10 test positives", field="capture")
-    table, best = _table(subject, codes, request, pools, truths)
+    table, best = _table(subject, codes, request, pools, truths, beat)
     pool, translator = best
     training, test = subject.windows(pool, codes, "train"), subject.windows(pool, codes, "test")
 
     def refit(x: Floats, c: Floats) -> Translator:
+        beat()
         return next(one for one in made(x, c, [translator.name.partition("(")[0]]) if one.name == translator.name)
 
-    report = judge(lambda x, c: refit(x, c).read, training, test, seed=request.seed)
+    report = judge(lambda x, c: refit(x, c).read, training, test, seed=request.seed, beat=beat)
     lexical = figures_of(
         lexical_scores_sparse(subject.bag[rows["train"][:MOST_LEXICAL]], subject.bag[rows["test"]],
                               training.c[:MOST_LEXICAL]), truths["test"],
@@ -145,14 +151,21 @@ def _aligned(
 
 
 def _table(
-    subject: Subject, codes: Floats, request: AlignmentRequest, pools: list[str], truths: dict[str, Truth]
+    subject: Subject,
+    codes: Floats,
+    request: AlignmentRequest,
+    pools: list[str],
+    truths: dict[str, Truth],
+    beat: Callable[[], None],
 ) -> tuple[list[dict[str, object]], tuple[str, Translator]]:
     """Figures of each pool and translator, and the best one on validation windows."""
     table: list[dict[str, object]] = []
     best: tuple[float, str, Translator] | None = None
     for pool in pools:
         training, validation, test = (subject.windows(pool, codes, split) for split in SPLITS)
+        beat()
         for one in made(training.x, training.c, list(request.translators)):
+            beat()
             chosen_by = figures_of(one.read(validation.x), truths["validation"]).summary(truths["validation"].evident)
             figures = figures_of(one.read(test.x), truths["test"]).summary(truths["test"].evident)
             table.append(

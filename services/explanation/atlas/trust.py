@@ -159,7 +159,7 @@ class TrustReport:
 
 def judge(
     fit: Fit, training: Windows, test: Windows, *, tokens: tuple[Floats, Floats] | None = None,
-    shuffles: int = SHUFFLES, draws: int = DRAWS, seed: int = 0,
+    shuffles: int = SHUFFLES, draws: int = DRAWS, seed: int = 0, beat: Callable[[], None] = lambda: None,
 ) -> TrustReport:  # fmt: skip
     """Fit on training windows, judge on test windows, and run the controls.
 
@@ -167,6 +167,7 @@ def judge(
     ----------
     fit : (x, c) -> a function from activations to predicted codes; called once, and once per shuffle.
     tokens : hashed bags of the subject's tokens on training and test windows; None: no lexical control.
+    beat : called now and then, as a sign of life.
 
     Returns
     -------
@@ -187,7 +188,7 @@ def judge(
     figures = figures_of(scores, truth)
     kept = np.flatnonzero(truth.evident)
     bounds = np.full((len(truth.evident), 2), np.nan)
-    bounds[kept] = auroc_intervals(scores[:, kept], truth.y[:, kept], test.documents, draws=draws, seed=seed)
+    bounds[kept] = auroc_intervals(scores[:, kept], truth.y[:, kept], test.documents, draws=draws, seed=seed, beat=beat)
     controls = {
         "shuffled": _shuffled(fit, training, test, truth, shuffles, seed),
         "length": figures_of(test.tokens[:, None].astype(np.float64), truth),
