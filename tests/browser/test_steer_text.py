@@ -23,7 +23,7 @@ def test_a_prompt_is_continued_as_it_is_and_changed(visitor, rest, writer):
     page.get_by_role("combobox", name="Model").select_option(label="writer")
     page.get_by_label("Layer").select_option("model.layers.0")
     page.get_by_label("Components", exact=True).fill("3")
-    page.get_by_role("button", name="Take").click()
+    page.get_by_role("button", name="Take", exact=True).click()
     slider = page.get_by_role("slider")
     slider.focus()
     page.keyboard.press("End")

@@ -1,8 +1,10 @@
 """One job of every kind, small, run by real workers: quietly, or with one kill in every stage kind."""
 
+import io
 import multiprocessing
 import signal
 import sqlite3
+import zipfile
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -83,6 +85,9 @@ def requests_of(wiring, folder: Path):
     sae = wiring.atlas.saes(me).items[0].id
     yield lambda: jobs.build_atlas(me, AtlasRequest(sae=sae, name="atlas", vocabulary="list", names=WORDS))
     yield lambda: jobs.align_atlas(me, AlignmentRequest(atlas="atlas", snapshot="s", layers=["relu4"]))
+    taken = folder / "taken"
+    zipfile.ZipFile(io.BytesIO(wiring.atlas.export_sae(me, sae).body)).extractall(taken)
+    yield lambda: jobs.train_sae(me, SaeRequest(snapshot="s", layer="relu4", name="taken in", folder=str(taken)))
     texts = folder / "texts"
     texts.mkdir(exist_ok=True)
     for number in range(6):

@@ -11,7 +11,7 @@ from tests.faults.everything import settings_in
 
 pytestmark = pytest.mark.slow
 # what needs no input here: pictures, texts and weights as they came in, and names that somebody wrote
-ORIGINS = {"ingest", "corpus", "register-model", "register-language-model", "vocabulary"}
+ORIGINS = {"ingest", "corpus", "register-model", "register-language-model", "vocabulary", "import-sae"}
 
 
 @pytest.fixture(scope="module")
