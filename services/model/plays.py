@@ -71,9 +71,12 @@ def answer_of(models: Models, caller: Caller, model: str, query: PlaysRequest) -
 
 
 def step_of(step: Step) -> PlayStep:
-    """Component and place of a step: of maps [B, C, H, W], of patches [B, T, D] in a square grid, of neither."""
+    """Component and place of a step: of maps [B, C, H, H], of patches [B, T, D] in a square grid, of neither.
+
+    The heads of an attention, [B, heads, T, d], have no place; what mixes tokens may be square and has none either.
+    """
     name = "picture" if step.name == "input" else step.name
-    if len(step.shape) == 4 and step.name not in MIXING:
+    if len(step.shape) == 4 and step.shape[2] == step.shape[3] and step.name not in MIXING:
         _, component, row, column = step.entry
         return PlayStep(
             function=name, component=component, x=(column + 0.5) / step.shape[3], y=(row + 0.5) / step.shape[2]

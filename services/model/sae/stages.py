@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,14 +90,14 @@ def facts_of_sae(sae: SparseAutoencoder) -> dict[str, str | int | None]:
     return {"architecture": sae.architecture, "k": sae.k, "width": sae.width, "latents": sae.latents}
 
 
-def finished_sae(work: Work, request: SaeRequest, stream: Callable[[], Stream]) -> SparseAutoencoder:
-    """The autoencoder that a part before made: imported weights, or the last checkpoint."""
+def finished_sae(work: Work, request: SaeRequest, stream: Stream | None) -> SparseAutoencoder:
+    """The autoencoder that a part before made: imported weights, or the last checkpoint of training on a stream."""
     from services.model.sae.checkpoints import load_checkpoint
     from services.model.sae.stored import load_sae
 
-    if "weights" in work.inputs:
+    if stream is None:
         return load_sae(work.path("weights"))
-    return load_checkpoint(work.path("checkpoint"), recipe_of(request), stream()).finished()
+    return load_checkpoint(work.path("checkpoint"), recipe_of(request), stream).finished()
 
 
 def warnings_of(request: SaeRequest) -> list[str]:
@@ -114,7 +113,7 @@ def measure_sae(work: Work) -> None:
 
     request = SaeRequest.model_validate(work.spec["request"])
     rows, held = _rows(work, request.seed)
-    sae = finished_sae(work, request, lambda: _stream(rows[~held], request))
+    sae = finished_sae(work, request, _stream(rows[~held], request) if request.folder is None else None)
     found, seen = measure(sae, torch.from_numpy(rows[held])), measure(sae, torch.from_numpy(rows[~held]))
     figures = {name: value for name, value in asdict(found).items() if name not in ("density", "rows")} | {
         "explained_training": seen.explained,

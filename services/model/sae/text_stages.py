@@ -44,8 +44,8 @@ def measure_text_sae(work: Work) -> None:
     from services.model.sae.text_rows import rows_of_split, text_shards, text_stream
 
     request = SaeRequest.model_validate(work.spec["request"])
-    stream = None if request.folder is not None else text_stream(work, request)
-    sae = finished_sae(work, request, lambda: text_stream(work, request))
+    stream = text_stream(work, request) if request.folder is None else None
+    sae = finished_sae(work, request, stream)
     shards = text_shards(work)
     held = rows_of_split(shards, "test", most=HELD_OUT)
     found = measure(sae, torch.from_numpy(held))
