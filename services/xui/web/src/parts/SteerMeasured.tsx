@@ -32,7 +32,7 @@ export function SteerMeasured({ advice: { query, found }, take }: { advice: Retu
     );
   return (
     <>
-      <p className="small">Strengths that were measured to work in this layer:</p>
+      <p className="small">What evaluations found in this layer:</p>
       <ul className="small measured" aria-label="Measured strengths">
       {found.slice(0, 4).map(({ job, concepts, arm }) => (
         <li key={`${job} ${arm.arm}`}>
@@ -44,14 +44,21 @@ export function SteerMeasured({ advice: { query, found }, take }: { advice: Retu
           ) : (
             arm.no_window?.detail
           )}
-          {arm.window && arm.held_out?.strength != null && (
-            <button type="button" className="button small" onClick={() => take(arm.held_out!.strength!)}>
-              Use {figure(arm.held_out.strength, 2)}
-            </button>
-          )}
+          {arm.window && <Use strength={usable(arm.window, arm.held_out?.strength)} take={take} />}
         </li>
       ))}
       </ul>
     </>
   );
 }
+
+function Use({ strength, take }: { strength: number; take: (strength: number) => void }) {
+  return (
+    <button type="button" className="button small" onClick={() => take(strength)}>
+      Use {figure(strength, 2)}
+    </button>
+  );
+}
+
+/** The strength that did best on other prompts if it is in the window, else the one that disturbs least. */
+const usable = ({ low, high }: { low: number; high: number }, chosen: number | null | undefined): number => (chosen != null && low <= chosen && chosen <= high ? chosen : low);
