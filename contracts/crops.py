@@ -17,30 +17,45 @@ class UnknownChannel(XsysError):
 
 
 CropMethod = Annotated[
-    Literal["none", "receptive-field", "activation-map"],
+    Literal["none", "receptive-field", "activation-map", "relevance"],
     Field(
-        description="what is embedded of an example: all, what the place of its maximum sees, where its map is active"
+        description="what is embedded of an example: all, what the place of its maximum sees, where its map is active, "
+        "or the pixels that the activation comes from, by LRP from the component down"
     ),
 ]
+THRESHOLDS: dict[str, float] = {"none": 0.5, "receptive-field": 0.5, "activation-map": 0.5, "relevance": 0.01}
+Threshold = Annotated[
+    float | None,
+    Field(
+        ge=0.01, le=0.99,
+        description="of the map's largest value; 0.5 for activation maps and 0.01 for relevance where none is given",
+    ),
+]  # fmt: skip
 
 
 class CropRequest(Contract):
-    """Cut samples to what a component saw: its own activation map, enlarged, above `threshold` of its largest value."""
+    """Cut samples to what a component saw: its map, above `threshold` of its largest value.
+
+    `activation-map` is the component's own map, enlarged. `relevance` follows the activation down to the pixels by LRP,
+    with the rule `epsilon_plus_flat` in CNNs and `cp_gamma` in transformers; of a layer that is pooled by its maximum
+    only the activation there counts. It has pixels also for layers without places, and costs a backward pass.
+    """
 
     layer: LayerName
     index: Annotated[int, Field(ge=0, lt=2**31)]
     sign: Literal[1, -1] = 1
     dataset: DatasetId
     samples: Annotated[list[SampleIndex], Field(min_length=1, max_length=64)]
-    threshold: Annotated[float, Field(ge=0.01, le=0.99)] = 0.5
+    method: Literal["activation-map", "relevance"] = "activation-map"
+    threshold: Threshold = None
 
 
 class Crop(Contract):
     """One sample. `box` is a square of the original picture (clipped to it), `share` its share of the picture's area.
 
-    `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, over what
-    the model sees: the central crop. Where there is no map (`vector`) or nothing active in it (`empty`), `whole` says
-    so, the box is the whole picture, and there is no heat.
+    `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, or for
+    relevance half as large as the model's input, over what the model sees: the central crop. Where there is no map
+    (`vector`) or nothing in it (`empty`), `whole` says so, the box is the whole picture, and there is no heat.
     """
 
     sample: int
@@ -57,7 +72,8 @@ class ComponentCrops(Contract):
     layer: LayerName
     index: int
     sign: Literal[1, -1]
-    method: Literal["activation-map"] = "activation-map"
+    method: Literal["activation-map", "relevance"]
+    rule: str | None = Field(default=None, description="by which relevance was followed")
     threshold: FiniteFloat
     median_share: FiniteFloat
     crops: list[Crop]

@@ -155,6 +155,10 @@ class ComponentDetail(Contract):
     lineage: str
     component: Component
     examples: list[Example]
+    others: list[Example] = Field(
+        default_factory=list,
+        description="where the snapshot has relevance: examples ranked by what `examples` are not ranked by",
+    )
     lowest: list[Example]
     histogram: Histogram
     prototypes: list[Prototype]

@@ -8,13 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.base import Contract, FiniteFloat, Name, Sha256
-from contracts.crops import CropMethod
+from contracts.crops import CropMethod, Threshold
 from contracts.data import Box, DatasetId, DatasetRef, SampleIndex
 from contracts.model import LayerName, ModelId, ModelRef, PoolingName, Precision
 
 SnapshotId = Annotated[str, Field(min_length=1, max_length=80, description="id (`s_...`) or name of a snapshot")]
 ComponentIndex = Annotated[int, Field(ge=0, lt=2**31)]
 Sign = Literal[1, -1]
+RankBy = Annotated[
+    Literal["activation", "relevance"],
+    Field(description="what decides which samples are a component's examples, and so its semantic vector"),
+]
+RelevanceRule = Annotated[str, Field(min_length=1, max_length=80, examples=["epsilon"])]
 EncoderName = Annotated[str, Field(min_length=1, max_length=300)]
 
 
@@ -46,7 +51,11 @@ class SnapshotRequest(Contract):
     batch: Annotated[int, Field(ge=1, le=1024)] = 32
     shard: Annotated[int, Field(ge=8, le=65536, description="samples per part")] = 512
     crop: CropMethod = "none"
-    crop_threshold: Annotated[float, Field(ge=0.01, le=0.99, description="of the map's largest value")] = 0.5
+    crop_threshold: Threshold = None
+    rank_by: RankBy = "activation"
+    relevance: RelevanceRule | None = Field(
+        default=None, description="also find the samples whose predictions a component mattered most to, by this rule"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
@@ -60,11 +69,14 @@ class ComponentRef(Contract):
 
 
 class Example(Contract):
-    """A sample on which a component is very active (or, in `lowest`, very inactive)."""
+    """A sample on which a component is very active (in `lowest`, very inactive; by relevance, very influential)."""
 
     sample: SampleIndex
     label: str | None
     activation: FiniteFloat
+    relevance: FiniteFloat | None = Field(
+        default=None, description="part of the predicted output's score, by the rule that examples were ranked by"
+    )
     position: int | None = Field(default=None, description="flat index of the maximum in the map, for `max` pooling")
     crop: Box | None = Field(default=None, description="what of it was embedded, where the snapshot embeds crops")
 

@@ -73,6 +73,8 @@ def show_snapshot(snapshot: Snapshot) -> None:
             f"{layer.name} {layer.crop_share:.0%}" for layer in snapshot.layers if layer.crop_share is not None
         )
         typer.echo(f"  crops    by {snapshot.request.crop}; median share of the picture: {shares}")
+    if snapshot.request.relevance is not None:
+        typer.echo(f"  examples by {snapshot.request.rank_by}; relevance by the rule {snapshot.request.relevance}")
     recall = ", ".join(f"{kind} {value:.3f}" for kind, value in snapshot.index.recall_at_20.items())
     typer.echo(f"  index    {snapshot.index.kind}, {snapshot.index.n} rows, recall@20 {recall}")
     show_table(
@@ -123,13 +125,19 @@ def show_range(found: ExampleRange) -> None:
     )
 
 
+def _show_examples(title: str, examples: Sequence[Example]) -> None:
+    relevant = any(example.relevance is not None for example in examples)
+    rows = ((one.sample, one.label, one.activation, *([one.relevance] if relevant else [])) for one in examples)
+    show_table((title, "label", "activation", *(["relevance"] if relevant else [])), rows)
+
+
 def show_component(detail: ComponentDetail) -> None:
     """Print one component: metrics, examples, prototypes, nearest components."""
     show_components([detail.component])
-    show_table(
-        ("examples", "label", "activation"),
-        ((example.sample, example.label, example.activation) for example in detail.examples),
-    )
+    _show_examples("examples", detail.examples)
+    if detail.others:
+        by_relevance = detail.others[0].relevance is not None
+        _show_examples("by relevance" if by_relevance else "by activation", detail.others)
     for number, prototype in enumerate(detail.prototypes):
         members = [detail.examples[place] for place in prototype.members]
         typer.echo(f"prototype {number}  {prototype.share:.0%}  {examples_text(members)}")

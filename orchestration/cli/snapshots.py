@@ -11,7 +11,7 @@ from contracts.crops import CropMethod
 from contracts.explanation import RangeBy
 from contracts.jobs import Repair
 from contracts.model import Precision
-from contracts.snapshots import SnapshotRequest
+from contracts.snapshots import RankBy, SnapshotRequest
 from orchestration.cli.app import REFUSED, Json, desk
 from orchestration.cli.crops import write_crops
 from orchestration.cli.progress import follow
@@ -42,6 +42,10 @@ def build(
     pooling: Annotated[list[str] | None, typer.Option(help="LAYER=POOLING; may be repeated.")] = None,
     precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = Precision.BF16,
     crop: Annotated[CropMethod, typer.Option(help="What is embedded of each example.")] = "none",
+    relevance: Annotated[
+        str | None, typer.Option(help="Also find the samples whose predictions rest on a component, by this rule.")
+    ] = None,
+    rank_by: Annotated[RankBy, typer.Option(help="What decides which samples are examples.")] = "activation",
     json: Json = False,
 ) -> None:
     """Compute a snapshot. What is there already is reused."""
@@ -64,6 +68,8 @@ def build(
         pooling=overrides,
         precision=precision,
         crop=crop,
+        relevance=relevance,
+        rank_by=rank_by,
     )
     job = follow(at, at.jobs.build_snapshot(at.caller, request), quiet=json)
     snapshot = at.explanation.snapshot(at.caller, str(job.result))
@@ -159,6 +165,9 @@ def component(
     crops: Annotated[
         Path | None, typer.Option(help="Folder for the examples as PNG, cut to what the component saw.")
     ] = None,
+    crop: Annotated[
+        Literal["activation-map", "relevance"], typer.Option(help="By what the examples of `--crops` are cut.")
+    ] = "activation-map",
     along: Annotated[
         RangeBy | None, typer.Option(help="Examples along the whole range, cut by activation or by quantile, instead.")
     ] = None,
@@ -175,4 +184,4 @@ def component(
     detail = at.explanation.component(at.caller, snapshot, layer, index, 1 if sign > 0 else -1)
     show_json(detail) if json else show_component(detail)
     if crops is not None:
-        write_crops(at, detail, crops)
+        write_crops(at, detail, crops, crop)

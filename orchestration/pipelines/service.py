@@ -26,7 +26,7 @@ from contracts.steering_evaluation import MeasuredSteering, SteeringEvaluation, 
 from contracts.training import Curve, Pruning, PruningRequest, TrainingRequest
 from orchestration.jobs.service import Jobs
 from orchestration.pipelines.comparison import ComparisonPlanner
-from orchestration.pipelines.snapshot import SnapshotPlanner
+from orchestration.pipelines.snapshot import SnapshotPlanner, require_rule
 from services.kit.artifacts import forget_artifacts
 from services.kit.db import Database
 from services.kit.keys import sha256_of
@@ -162,6 +162,8 @@ class Pipelines:
     def plan_snapshot(self, caller: Caller, body: SnapshotRequest) -> JobPlan:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""
         self._require_pictures(caller, [body.model], body.dataset)
+        methods = self._model.attribution_methods(caller).items
+        require_rule(body, [method.name for method in methods if method.family == "composite"])
         planner = SnapshotPlanner(
             body,
             model=self._model.model(caller, body.model),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from pydantic import JsonValue
 
+from contracts.attribution import UnknownMethod
+from contracts.crops import THRESHOLDS
 from contracts.data import Dataset
+from contracts.errors import UnknownPooling
 from contracts.model import Layer, Model
 from contracts.snapshots import Encoder, SnapshotRequest
 from services.kit.keys import artifact_key
@@ -19,6 +23,7 @@ RANDOM_SETS = 2000
 BACKGROUND = 1000
 LOWEST = 10
 ENCODE_BATCH = 32
+DEFAULT_RULE = "epsilon"  # of examples by relevance
 CROPPED = 64  # components whose examples one part cuts and embeds
 SPAN = 32  # shards that one part collects; a dataset of no more is collected in one go
 
@@ -71,6 +76,7 @@ class SnapshotPlanner:
         self.layers = resolve_layers(model, request.layers, request.pooling)
         if request.crop == "receptive-field":
             require_maxima(self.layers)
+        self.rule = relevance_rule(request)
         self.shards = shards_of(dataset.ref.n, request.shard)
         self.manifest = dataset.lineage
         self.activation_keys: dict[str, dict[str, str]] = {}
@@ -85,6 +91,7 @@ class SnapshotPlanner:
             self._activations(),
             *self._partials(),
             self._examples(),
+            *self._relevant(),
             self._embeddings(),
             *self._crops(),
             self._nulls(),
@@ -171,6 +178,37 @@ class SnapshotPlanner:
             parts.append(PartPlan(spec, inputs, outputs, units=layer.width))
         return StagePlan("examples", tuple(parts), unit="components", title="find examples")
 
+    def _relevant(self) -> tuple[StagePlan, ...]:
+        """Examples by relevance; where they are what snapshots rest on, those by activation stand beside them."""
+        if self.rule is None:
+            return ()
+        ref = self.model.ref.model_dump(mode="json")
+        measured, collected = [], []
+        pieces: dict[str, dict[str, str]] = {layer.name: {} for layer in self.layers}
+        for shard in self.shards:
+            span: Params = {"start": shard.start, "stop": shard.stop, "rule": self.rule}
+            keys = {}
+            for layer in self.layers:
+                shape: Params = {"layer": layer.model_dump(mode="json"), **span}
+                keys[layer.name] = self._key("relevances", [self.model.ref.model_sha256, self.manifest], shape)
+                pieces[layer.name][f"shard/{shard.role}"] = keys[layer.name]
+            spec: Params = {"model": ref, "layers": [layer.model_dump(mode="json") for layer in self.layers], **span}
+            measured.append(PartPlan(spec, {"manifest": self.manifest}, keys, units=shard.units))
+        for layer in self.layers:
+            tables = {role: self.published[f"{role}/{layer.name}"] for role in ("examples", "columns")}
+            inputs = {"manifest": self.manifest, **tables, **pieces[layer.name]}
+            how: Params = {"k": self.request.k, "max_per_group": self.request.max_per_group, "rule": self.rule}
+            key = self._key("relevant", list(inputs.values()), {"layer": layer.name, **how})
+            ranked = self.request.rank_by == "relevance"
+            self.published[f"others/{layer.name}"] = tables["examples"] if ranked else key
+            self.published[f"examples/{layer.name}"] = key if ranked else tables["examples"]
+            spec = {"layer": layer.model_dump(mode="json"), "n": self.dataset.ref.n, **how}
+            collected.append(PartPlan(spec, inputs, {"relevant": key}, units=layer.width))
+        return (
+            StagePlan("relevances", tuple(measured), unit="pictures", title="follow predictions back"),
+            StagePlan("relevant", tuple(collected), unit="components", title="find examples by relevance"),
+        )
+
     def _embeddings(self) -> StagePlan:
         parts = []
         for shard in self.shards:
@@ -193,7 +231,7 @@ class SnapshotPlanner:
         if asked.crop == "none":
             return ()
         ref = self.model.ref.model_dump(mode="json")
-        how: Params = {"crop": asked.crop, "threshold": asked.crop_threshold, "batch": asked.batch}
+        how: Params = {"crop": asked.crop, "threshold": crop_threshold(asked), "batch": asked.batch}
         cut, embedded = [], []
         for layer in self.layers:
             examples = self.published[f"examples/{layer.name}"]
@@ -258,11 +296,12 @@ class SnapshotPlanner:
 
     def _publish(self) -> StagePlan:
         inputs = {"manifest": self.manifest, **self.published}
-        request = self.request.model_copy(update={"model": self.model.ref.id, "dataset": self.dataset.ref.id})
-        uncropped = {"crop", "crop_threshold"} if request.crop == "none" else set()
-        asked = request.model_dump(
-            mode="json", exclude={"name", *uncropped}
-        )  # a name is presentation: it changes no key
+        named = {"model": self.model.ref.id, "dataset": self.dataset.ref.id, "relevance": self.rule}
+        request = self.request.model_copy(update={**named, "crop_threshold": crop_threshold(self.request)})
+        unsaid = {"name"}  # a name is presentation: it changes no key
+        unsaid |= {"crop", "crop_threshold"} if request.crop == "none" else set()
+        unsaid |= {"rank_by", "relevance"} if self.rule is None else set()
+        asked = request.model_dump(mode="json", exclude=unsaid)
         key = self._key("publish", list(inputs.values()), {"request": asked})
         spec: Params = {
             "request": request.model_dump(mode="json"),
@@ -272,6 +311,36 @@ class SnapshotPlanner:
             "layers": [layer.model_dump(mode="json") for layer in self.layers],
         }
         return StagePlan("publish", (PartPlan(spec, inputs, {"snapshot": key}),), title="publish")
+
+
+def crop_threshold(request: SnapshotRequest) -> float:
+    """The threshold that was asked for, or that of the method."""
+    return THRESHOLDS[request.crop] if request.crop_threshold is None else request.crop_threshold
+
+
+def relevance_rule(request: SnapshotRequest) -> str | None:
+    """The rule of examples by relevance, if there are to be any."""
+    return request.relevance or (DEFAULT_RULE if request.rank_by == "relevance" else None)
+
+
+def require_rule(request: SnapshotRequest, composites: Sequence[str]) -> None:
+    """Refuse examples by relevance that cannot be had.
+
+    Parameters
+    ----------
+    composites : the rules that give relevance of components.
+
+    Raises
+    ------
+    UnknownMethod : another rule.
+    UnknownPooling : receptive fields of examples that have no place.
+    """
+    if request.rank_by == "relevance" and request.crop == "receptive-field":
+        raise UnknownPooling("examples by relevance have no place whose receptive field could be cut", field="crop")
+    rule = relevance_rule(request)
+    if rule is not None and rule not in composites:
+        closest = get_close_matches(rule, composites, n=3, cutoff=0.0)
+        raise UnknownMethod(f"{rule} gives no relevance of components", field="relevance", closest=[*closest])
 
 
 INDEX_OUTPUTS = ("index", "rows", "manifest")

@@ -37,7 +37,7 @@ def collect(work: Work) -> None:
         over_shards(work, collection, shards, 0)
     histogram, edges = _second_pass(work, shards, layer, collection.spread, n)
     arrays = _table(collection.sides, collection.spread, layer)
-    arrays |= {"n_groups": _distinct_groups(work, arrays), "histogram": histogram, "edges": edges}
+    arrays |= {"n_groups": distinct_groups(work, arrays), "histogram": histogram, "edges": edges}
     if "examples" in work.missing:
         work.emit_arrays("examples", arrays, {"layer": layer.name, "k": k, "n": n, "signed": layer.signed})
     work.advance(layer.width)
@@ -101,7 +101,7 @@ def _kept(top: TopK) -> NDArray[np.float32]:
     return np.where(top.ids == EMPTY, np.float32(0), top.values)
 
 
-def _distinct_groups(work: Work, arrays: dict[str, np.ndarray]) -> NDArray[np.int32]:
+def distinct_groups(work: Work, arrays: dict[str, np.ndarray]) -> NDArray[np.int32]:
     """Number of source photographs among the valid examples; -1 where the dataset names none."""
     from services.kit.pictures import Manifest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.base import Page
 from contracts.data import Box
@@ -52,16 +53,18 @@ def detail(opened: Opened, layer: str, index: int, sign: int) -> ComponentDetail
     tables = opened.tables(layer)
     row = tables.row(layer, index, sign)
     examples = tables.examples
-    shown = np.arange(examples["ids"].shape[1])
+    shown = _shown(examples, row)
     crops = opened.crops(layer, row)
     found = examples_at(opened, examples, row, shown)
     if crops is not None:
         found = [one.model_copy(update={"crop": _box(crops[rank])}) for rank, one in enumerate(found)]
+    others = opened.others(layer)
     return ComponentDetail(
         snapshot=opened.snapshot.id,
         lineage=opened.snapshot.lineage,
         component=figures(opened, layer, row),
         examples=found,
+        others=[] if others is None else examples_at(opened, others, row, _shown(others, row)),
         lowest=_lowest(opened, tables, row),
         histogram=Histogram(
             edges=[float(edge) for edge in examples["edges"][index]],
@@ -70,6 +73,11 @@ def detail(opened: Opened, layer: str, index: int, sign: int) -> ComponentDetail
         prototypes=_prototypes(tables, row),
         nearest=_nearest(opened, layer, row),
     )
+
+
+def _shown(table: dict[str, np.ndarray], row: int) -> NDArray[np.int64]:
+    """Places of the examples that a page shows: all, but of those by relevance only such as have any."""
+    return np.arange(int(table["n_valid"][row]) if "relevances" in table else table["ids"].shape[1])
 
 
 def _box(edges: np.ndarray) -> Box | None:

@@ -127,6 +127,11 @@ class Opened:
                 self._tables[layer] = LayerTables(examples, vectors, self.snapshot.layers[number].width)
             return self._tables[layer]
 
+    def others(self, layer: str) -> Arrays | None:
+        """Examples ranked by what the tables are not ranked by, where the snapshot has relevance."""
+        role = f"others/{layer}"
+        return load_arrays(self.path(role)) if role in self._blobs else None
+
     def crops(self, layer: str, row: int) -> NDArray[np.int32] | None:
         """Boxes [k, 4] (left, top, right, bottom) of what was embedded of a component's examples, if it was crops."""
         starts = sorted(role for role in self._blobs if role.startswith(f"boxes/{layer}/"))

@@ -142,7 +142,8 @@ def publish(work: Work) -> None:
         created_at=datetime.now(UTC),
     )
     # the bytes must be the same for everybody who computes this snapshot: name and time are the row's, not the record's
-    facts = snapshot.model_dump(mode="json", exclude={"created_at": True, "name": True, "request": {"name"}})
+    unsaid = {"name"} if request.relevance is not None else {"name", "rank_by", "relevance"}  # as before there was any
+    facts = snapshot.model_dump(mode="json", exclude={"created_at": True, "name": True, "request": unsaid})
     roles = {role: work.keys[role] for role in work.inputs}
     work.emit_record("snapshot", {"snapshot": facts, "artifacts": roles})
     work.when_published(lambda db: publish_snapshot(db, work.workspace, snapshot, roles))

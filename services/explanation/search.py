@@ -223,9 +223,14 @@ def reference_of(opened: Opened, layer: str, row: int) -> ComponentRef:
 def examples_at(opened: Opened, table: dict[str, np.ndarray], row: int, places: NDArray[np.int64]) -> list[Example]:
     """Examples of one component at some places of its list."""
     ids, values = table["ids"][row, places], table["values"][row, places]
+    relevances = table["relevances"][row, places].tolist() if "relevances" in table else [None] * len(places)
     positions = table["positions"][row, places].tolist() if "positions" in table else [None] * len(places)
     return [
-        Example.model_construct(sample=sample, label=opened.labels[sample], activation=activation, position=position)
-        for sample, activation, position in zip(ids.tolist(), values.tolist(), positions, strict=True)
+        Example.model_construct(
+            sample=sample, label=opened.labels[sample], activation=activation, relevance=relevance, position=position
+        )
+        for sample, activation, relevance, position in zip(
+            ids.tolist(), values.tolist(), relevances, positions, strict=True
+        )
         if sample >= 0
     ]

@@ -13,6 +13,7 @@ from services.explanation.label_stages import embed_vocabulary, name_components,
 from services.explanation.measure import calibrate, place_and_measure
 from services.explanation.partials import collect_span
 from services.explanation.publish import index, publish
+from services.explanation.relevant import collect_relevant
 from services.explanation.service import Explanation
 from services.kit.pictures import Manifest
 from services.kit.stages import StageFunction, Work
@@ -24,6 +25,7 @@ def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
     return (
         StageFunction("partials", 1, collect_span),
         StageFunction("examples", 3, collect),
+        StageFunction("relevant", 1, collect_relevant),
         StageFunction("embeddings", 1, lambda work: embed(work, encoders)),
         StageFunction("crop-embeddings", 1, lambda work: embed_crops(work, encoders)),
         StageFunction("nulls", 4, lambda work: calibrate(work, encoders)),

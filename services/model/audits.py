@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def audit_stages(models: Models) -> tuple[StageFunction, ...]:
     """The stages of audits that need the model."""
     return (
         StageFunction("audit-samples", 1, lambda work: choose_samples(work, models)),
-        StageFunction("audit-relevance", 1, lambda work: measure_relevance(work, models)),
+        StageFunction("audit-relevance", 2, lambda work: measure_relevance(work, models)),
     )
 
 
@@ -145,7 +145,9 @@ def _relevance(built: Built, layer: Layer, rule: str, batch: Tensor, output: int
 
     if rule != ACTIVATION:
         found = run_method(rule, built.model, batch, torch.full((len(batch),), output), layers=(layer.name,))
-        sides = [summed(found.layers[layer.name].detach(), AXIS[layer.kind])]
+        flow, where = found.layers[layer.name].detach(), found.outputs[layer.name]
+        signs: tuple[Literal[1, -1] | None, ...] = (1, -1) if layer.signed else (None,)
+        sides = [summed(flow, AXIS[layer.kind], where=where, sign=sign) for sign in signs]
     elif layer.signed:
         sides = [component_relevance(built.model, site_of(layer), batch, output, sign=sign) for sign in (1, -1)]
     else:

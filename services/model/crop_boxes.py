@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from contracts.data import Box
-from contracts.model import Layer, ModelRef
+from contracts.model import Layer, LayerKind, ModelRef
 from services.kit.arrays import load_arrays
 from services.kit.pictures import Manifest
 from services.kit.stages import Work
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.model.capture.boxes import Rectangle
 
 CUT, NO_PLACES, EMPTY_MAP = 0, 1, 2  # why a box may be the whole picture
+GRAPHS = 8  # pictures whose graphs are in memory at once
 Pair = tuple[int, int]  # row of the part, rank of the example
 
 
@@ -40,11 +41,13 @@ def crop_boxes(work: Work, models: Models) -> None:
     for row, rank in zip(*np.nonzero(ids >= 0), strict=True):
         by_picture.setdefault(int(ids[row, rank]), []).append((int(row), int(rank)))
     how = ref.preprocessing
-    found = (
-        _fields(work, models, ref, layer, by_picture, rows)
-        if spec["crop"] == "receptive-field"
-        else _maps(work, models, ref, layer, by_picture, table["index"][rows], table["sign"][rows], manifest)
-    )
+    index, sign = table["index"][rows], table["sign"][rows]
+    if spec["crop"] == "receptive-field":
+        found = _fields(work, models, ref, layer, by_picture, rows)
+    elif spec["crop"] == "relevance":
+        found = _followed(work, models, ref, layer, by_picture, index, sign, manifest)
+    else:
+        found = _maps(work, models, ref, layer, by_picture, index, sign, manifest)
     for picture, (row, rank), rectangle, why in found:
         sample = manifest.sample(picture)
         whole = Box(left=0, top=0, right=sample.width, bottom=sample.height)
@@ -116,4 +119,41 @@ def _maps(
                     )  # fmt: skip
                     box = None if heat is None else box_of(heat[0], how.crop, threshold)
                     yield picture, (row, rank), box, NO_PLACES if heat is None else EMPTY_MAP if box is None else CUT
+            work.advance(0)
+
+
+def _followed(
+    work: Work, models: Models, ref: ModelRef, layer: Layer, by_picture: dict[int, list[Pair]],
+    index: np.ndarray, sign: np.ndarray, manifest: Manifest,
+) -> Found:  # fmt: skip
+    """Squares around the pixels that the activation comes from: one forward pass for all that share a picture.
+
+    Pictures with like numbers of components share a batch, so that few backward passes carry nothing.
+    """
+    from services.model.attribution.component_maps import component_maps, rule_for
+    from services.model.capture.boxes import around, relevance_heat
+    from services.model.capture.hooks import AXIS
+    from services.model.component_crops import asked_of
+    from services.model.preprocess import reads_pictures, to_batch
+
+    how, threshold = reads_pictures(ref), float(str(work.spec["threshold"]))
+    order = sorted(by_picture, key=lambda picture: (-len(by_picture[picture]), picture))
+    with models.loaded(ref) as built:
+        rule = rule_for(built.model)
+        special = built.special_tokens if layer.kind is LayerKind.TOKENS else 0
+        for start in range(0, len(order), GRAPHS):
+            some = order[start : start + GRAPHS]
+            maps = component_maps(
+                built.model, to_batch((manifest.picture(one) for one in some), how), layer.name,
+                [
+                    [asked_of(layer, int(index[row]), 1 if sign[row] > 0 else -1) for row, _ in by_picture[picture]]
+                    for picture in some
+                ],
+                rule, axis=AXIS[layer.kind], special_tokens=special,
+            )  # fmt: skip
+            for picture, own in zip(some, maps, strict=True):
+                for pair, relevance in zip(by_picture[picture], own, strict=True):
+                    heat = relevance_heat(relevance)
+                    box = None if heat is None else around(heat, threshold)
+                    yield picture, pair, box, EMPTY_MAP if box is None else CUT
             work.advance(0)

@@ -18,6 +18,7 @@ from services.model.crop_boxes import crop_boxes
 from services.model.features import collect_features
 from services.model.language_stages import register_language_model
 from services.model.pruned import pruning_stages
+from services.model.relevances import collect_relevances
 from services.model.repository import add_model
 from services.model.retrained import retraining_stages
 from services.model.service import Models
@@ -37,6 +38,7 @@ def stages(models: Models) -> tuple[StageFunction, ...]:
         StageFunction("register-language-model", 1, register_language_model),
         StageFunction("features", 1, lambda work: collect_features(work, models)),
         StageFunction("activations", 2, lambda work: collect_activations(work, models)),
+        StageFunction("relevances", 1, lambda work: collect_relevances(work, models)),
         StageFunction("crop-boxes", 1, lambda work: crop_boxes(work, models)),
         StageFunction("train-epoch", 3, lambda work: train_epoch(work, models)),
         StageFunction("register-trained", 1, lambda work: register_trained(work, models, publish_model)),

@@ -108,9 +108,12 @@ STEERED = steering.SteeringPreview(
     curve=[steering.CurvePoint(strength=1e6, finite=False)], window=steering.Window(low=-1.0, high=0.5, recommended=0),
     baseline_cached=False, seconds=0.5,
 )  # fmt: skip
-CROP_REQUEST = crops.CropRequest(layer="blocks.1", index=3, sign=-1, dataset="d_1", samples=[0, 2], threshold=0.25)
+CROP_REQUEST = crops.CropRequest(
+    layer="blocks.1", index=3, sign=-1, dataset="d_1", samples=[0, 2], method="relevance", threshold=0.25
+)
 CROPS = crops.ComponentCrops(
-    model="m_1", layer="blocks.1", index=3, sign=-1, threshold=0.25, median_share=1 / 3,
+    model="m_1", layer="blocks.1", index=3, sign=-1, method="relevance", rule="cp_gamma", threshold=0.25,
+    median_share=1 / 3,
     crops=[
         crops.Crop(sample=0, box=data.Box(left=0, top=1, right=2, bottom=3), share=0.1, heat=PNG),
         crops.Crop(sample=2, box=data.Box(left=0, top=0, right=4, bottom=4), share=1.0, whole="empty"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contracts.attribution import UnknownMethod
 from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
 from contracts.comparison import ComparisonQuery, DifferentEncoders
 from contracts.corrections import CorrectionRequest, NothingCorrected
@@ -52,10 +53,12 @@ def test_text_and_pictures_both_find_the_detectors_of_the_tag(built):
         assert ranking.agreement > 0.95
 
 
-def cropped(built, crop: str, layer: str):
+def cropped(built, crop: str, layer: str, **more):
     desk, snapshot, _ = built
     request = desk.explanation.snapshot(desk.caller, snapshot).request
-    asked = request.model_copy(update={"name": f"{crop} {layer}", "layers": [layer], "crop": crop})
+    asked = request.model_copy(
+        update={"name": f"{crop} {layer}", "layers": [layer], "crop": crop, "crop_threshold": None, **more}
+    )
     job = follow(desk, desk.jobs.build_snapshot(desk.caller, asked), quiet=True)
     return desk.explanation.snapshot(desk.caller, job.result)
 
@@ -79,6 +82,32 @@ def test_crops_show_what_the_detectors_of_the_tag_react_to(built):
     assert whole.examples[0].crop is None
     with pytest.raises(DifferentEncoders, match="crops by"):
         desk.comparison.compare(desk.caller, made.id, ComparisonQuery(other=snapshot))
+
+
+def test_crops_by_relevance_show_the_tag_and_examples_by_relevance_stand_beside(built):
+    desk, snapshot, _ = built
+    made = cropped(built, "relevance", "relu4", relevance="epsilon")
+    assert made.request.crop_threshold == 0.01 and made.layers[0].crop_whole < 0.05
+    truth = clever_hans.truth_of(desk, snapshot, "relu4", clever_hans.ARTEFACT)
+    index = max(truth, key=lambda one: truth[one])
+    page = desk.explanation.component(desk.caller, made.id, "relu4", index)
+    inside, share = [], []
+    for one in page.examples:
+        if desk.data.sample(desk.caller, f"{clever_hans.NAME}-test", one.sample).factors["artefact"] == "tag":
+            body = desk.data.mask(desk.caller, f"{clever_hans.NAME}-test", one.sample, "artefact").body
+            tag = np.asarray(Image.open(io.BytesIO(body))) > 0
+            inside.append(tag[one.crop.top : one.crop.bottom, one.crop.left : one.crop.right].sum() / tag.sum())
+            share.append((one.crop.bottom - one.crop.top) * (one.crop.right - one.crop.left) / tag.size)
+    assert len(inside) > 15 and np.mean(inside) > 0.8 and np.mean(share) < 0.6
+    assert [one.relevance for one in page.examples] == [None] * len(page.examples)
+    amounts = [one.relevance for one in page.others]
+    assert len(amounts) == len(page.examples) and amounts == sorted(amounts, reverse=True) and amounts[0] > 0
+    ranked = cropped(built, "none", "relu4", rank_by="relevance")
+    turned = desk.explanation.component(desk.caller, ranked.id, "relu4", index)
+    assert [one.sample for one in turned.examples] == [one.sample for one in page.others]
+    assert [one.sample for one in turned.others] == [one.sample for one in page.examples]
+    with pytest.raises(UnknownMethod, match="gradcam gives no relevance of components"):
+        cropped(built, "none", "relu4", relevance="gradcam")
 
 
 def test_receptive_fields_are_around_the_maximum_and_need_one(built):

@@ -70,6 +70,8 @@ def requests_of(wiring, folder: Path):
     yield lambda: jobs.build_snapshot(me, snapshot)
     cropped = snapshot.model_copy(update={"name": "cropped", "layers": ["relu4"], "crop": "activation-map"})
     yield lambda: jobs.build_snapshot(me, cropped)
+    relevant = cropped.model_copy(update={"name": "relevant", "crop": "relevance", "rank_by": "relevance"})
+    yield lambda: jobs.build_snapshot(me, relevant)
     yield lambda: jobs.build_labels(me, LabelRequest(snapshot="s", layers=["head"], vocabulary="list", names=WORDS))
     policy = AuditPolicy(classes={"circle": ClassPolicy(valid=["a circle"], spurious=["a tag"])}, layers=["relu4"])
     yield lambda: jobs.audit(me, AuditRequest(snapshot=wiring.explanation.snapshot(me, "s").id, policy=policy))

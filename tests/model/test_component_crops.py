@@ -10,7 +10,9 @@ from PIL import Image
 from contracts.crops import CropRequest, UnknownChannel
 from contracts.errors import UnknownLayer, UnknownSample
 from contracts.model import Layer, LayerKind, Preprocessing
+from services.model.attribution.component_maps import Asked
 from services.model.capture.boxes import box_of, component_map, in_picture, square
+from services.model.component_crops import asked_of
 from tests.model.test_attributions import ME, models, picture  # noqa: F401
 
 
@@ -93,6 +95,46 @@ def test_crops_are_squares_around_what_the_component_saw(models, net, layer):  #
         heat = np.asarray(Image.open(io.BytesIO(crop.heat)))
         assert heat.ndim == 2 and heat.max() == 255
     assert found.median_share == pytest.approx(np.mean([crop.share for crop in found.crops]))
+
+
+@pytest.mark.parametrize(
+    ("net", "layer", "rule"), [("cnn", "layer1.0", "epsilon_plus_flat"), ("vit", "blocks.1", "cp_gamma")]
+)
+def test_crops_by_relevance_follow_the_activation_to_the_pixels(models, net, layer, rule):  # noqa: F811
+    found = models.component_crops(ME, net, ask(layer=layer, method="relevance"))
+    assert (found.method, found.rule, found.threshold) == ("relevance", rule, 0.01)
+    wide = models.component_crops(ME, net, ask(layer=layer, method="relevance", threshold=0.9))
+    for crop, narrow in zip(found.crops, wide.crops, strict=True):
+        if crop.whole is None:
+            assert np.asarray(Image.open(io.BytesIO(crop.heat))).max() == 255
+            assert narrow.share <= crop.share + 0.05  # rounding to whole pixels of a tiny picture
+    assert any(crop.whole is None for crop in found.crops)
+
+
+def test_relevance_has_pixels_where_the_layer_has_no_places(models):  # noqa: F811
+    layers = models.model(ME, "cnn").layers
+    names = [layer.name for layer in layers if layer.kind is LayerKind.VECTOR and layer.signed]
+    both = [
+        models.component_crops(ME, "cnn", ask(layer=names[0], index=1, sign=sign, method="relevance"))
+        for sign in (1, -1)
+    ]
+    for first, second in zip(both[0].crops, both[1].crops, strict=True):
+        assert {first.whole, second.whole} == {None, "empty"}  # a score speaks for one of its sides
+
+
+def test_a_component_is_asked_for_as_its_layer_is_pooled():
+    layer = layer_of(LayerKind.MAP)
+    places = {
+        "max": "max",
+        "abs-max": "max",
+        "mean": None,
+        "sum": None,
+        "token:0": 0,
+        "token-max": "max",
+        "token-mean": None,
+    }
+    for pooling, place in places.items():
+        assert asked_of(layer.model_copy(update={"pooling": pooling}), 2, -1) == Asked(2, -1, place)
 
 
 def test_the_same_question_is_answered_from_memory(models, monkeypatch):  # noqa: F811

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from contracts.attribution import UnknownMethod
 from contracts.data import Dataset, DatasetRef
 from contracts.errors import UnknownLayer, UnknownPooling
 from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
 from contracts.snapshots import Encoder, SnapshotRequest
-from orchestration.pipelines.snapshot import SPAN, SnapshotPlanner, layers_worth_explaining, shards_of
+from orchestration.pipelines.snapshot import SPAN, SnapshotPlanner, layers_worth_explaining, require_rule, shards_of
 from services.kit.stages import StageFunction, StageRegistry
 
 STAGES = ("activations", "partials", "examples", "embeddings", "nulls", "vectors", "index", "publish")
@@ -42,7 +43,7 @@ ENCODER = Encoder(name="e", fingerprint="e" * 64, width=5, text=True, null="temp
 
 def plan(request=None, *, model_=None, dataset_=None, encoder=ENCODER, versions=None, numerics=None):
     asked = {"model": "net", "dataset": "pets", "layers": ["early", "late"], "shard": 8, **(request or {})}
-    names = (*STAGES, "crop-boxes", "crop-embeddings")
+    names = (*STAGES, "crop-boxes", "crop-embeddings", "relevances", "relevant")
     registry = StageRegistry(
         tuple(StageFunction(name, (versions or {}).get(name, 1), lambda work: None) for name in names)
     )
@@ -155,3 +156,40 @@ def test_crops_have_stages_of_their_own_and_whole_pictures_stay_what_they_were()
     assert keys(cropped)["crop-boxes"] != keys(plan({"crop": "receptive-field"}))["crop-boxes"]
     with pytest.raises(UnknownPooling, match="early"):
         plan({"crop": "receptive-field", "pooling": {"early": "mean"}})
+
+
+def test_examples_by_relevance_stand_beside_those_by_activation_and_change_nothing_else():
+    plain, beside = plan(), plan({"relevance": "gamma"})
+    names = [stage.stage for stage in beside.stages]
+    assert names.index("examples") < names.index("relevances") < names.index("relevant") < names.index("vectors")
+    assert changed(plain, beside) == {"publish"}
+    published = beside.stages[-1].parts[0].inputs
+    assert published["examples/early"] == plain.stages[-1].parts[0].inputs["examples/early"]
+    assert published["others/early"] in keys(beside)["relevant"]
+
+
+def test_a_snapshot_may_rest_on_examples_by_relevance():
+    plain, ranked = plan(), plan({"rank_by": "relevance"})
+    assert changed(plain, ranked) == {"vectors", "index", "publish"}
+    published = ranked.stages[-1].parts[0].inputs
+    assert published["examples/early"] in keys(ranked)["relevant"]
+    assert published["others/early"] == plain.stages[-1].parts[0].inputs["examples/early"]
+    assert keys(ranked) == keys(plan({"rank_by": "relevance", "relevance": "epsilon"}))
+    assert keys(ranked)["relevances"] != keys(plan({"relevance": "gamma"}))["relevances"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        ({"relevance": "gradcam"}, UnknownMethod),
+        ({"relevance": "epsilom"}, UnknownMethod),
+        ({"rank_by": "relevance", "crop": "receptive-field"}, UnknownPooling),
+    ],
+)
+def test_examples_by_relevance_that_cannot_be_had_are_refused(fields, refusal):
+    asked = SnapshotRequest(model="net", dataset="pets", layers=["early"], **fields)
+    with pytest.raises(refusal):
+        require_rule(asked, ["epsilon", "gamma"])
+    require_rule(
+        SnapshotRequest(model="net", dataset="pets", layers=["early"], relevance="gamma"), ["epsilon", "gamma"]
+    )

@@ -150,9 +150,6 @@ def _require_rule(found: Resolved, models: ModelService, caller: Caller) -> None
     if rule not in rules:
         closest = get_close_matches(rule, [ACTIVATION, *rules], n=3, cutoff=0.0)
         raise found.known.refused(f"there is no rule {rule}", "rule", closest=list[JsonValue](closest))
-    signed = [layer.name for layer in found.layers if layer.signed]
-    if signed:
-        raise found.known.refused(f"{signed[0]} is signed, for which only {ACTIVATION} is defined", "rule")
 
 
 def _stages(

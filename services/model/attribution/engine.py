@@ -75,7 +75,9 @@ def attribute(
         name: flow * run.captured[name].detach() if chosen.carrier == "gradient_x_input" else flow
         for name, flow in zip(layers, flows[1:], strict=True)
     }
-    return Attribution(relevance, run.output, run.score, found, _diagnose(run, flows[0], chosen, mass, change), maps)
+    told = _diagnose(run, flows[0], chosen, mass, change)
+    outputs = {name: run.captured[name].detach() for name in layers}
+    return Attribution(relevance, run.output, run.score, found, told, maps, outputs)
 
 
 def input_map(run: Run, flow: Tensor, chosen: Composite) -> Tensor:

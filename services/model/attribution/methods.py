@@ -36,7 +36,8 @@ class Found:
     relevance : [B, *input], or one value a place [B, h, w].
     complete : whether the method promises that the map alone adds up to the score (composites tell their own gap, with
         what biases absorbed counted in).
-    layers : relevance of the layers that were asked for, in the shape of their output; composites only.
+    layers, outputs : relevance of the layers that were asked for, in the shape of their output, and that output;
+        composites only.
     """
 
     relevance: Tensor
@@ -46,6 +47,7 @@ class Found:
     absorbed: Mapping[str, float] = field(default_factory=dict)
     unruled: tuple[str, ...] = ()
     layers: Mapping[str, Tensor] = field(default_factory=dict)
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def is_composite(name: str) -> bool:
@@ -101,5 +103,5 @@ def run_method(
     told = found.diagnostics
     return Found(
         found.relevance, False, told.conservation_gap, told.forward_change,
-        told.absorbed, told.unruled, found.layers,
+        told.absorbed, told.unruled, found.layers, found.outputs,
     )  # fmt: skip

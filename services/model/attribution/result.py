@@ -51,6 +51,7 @@ class Attribution:
     output : the model's output, detached.
     score : [B], what was explained.
     layers : relevance of each requested layer, in the shape of its output.
+    outputs : what these layers put out, detached; of a layer before a BatchNorm, what that puts out.
     diagnostics : conservation, path mass, absorbed relevance, forward change.
     conditional : [C, B, *input], one map for each condition; None without conditions.
     """
@@ -61,6 +62,7 @@ class Attribution:
     layers: dict[str, Tensor]
     diagnostics: Diagnostics
     conditional: Tensor | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 Node = tuple[str, int]  # layer and component

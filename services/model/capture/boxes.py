@@ -61,11 +61,37 @@ def box_of(heat: Tensor, side: int, threshold: float) -> Rectangle | None:
     if not torch.isfinite(heat).all() or float(heat.max()) <= SMALLEST:
         return None
     large = interpolate(heat[None, None], size=(side, side), mode="bilinear", align_corners=False)
-    smooth = blurred(large / large.max(), sigma=BLUR_SIGMA * side / BLUR_SIDE)[0, 0]
+    return around(blurred(large / large.max(), sigma=BLUR_SIGMA * side / BLUR_SIDE)[0, 0], threshold)
+
+
+def relevance_heat(relevance: Tensor) -> Tensor | None:
+    """|blurred relevance| of the pixels, its largest value 1.
+
+    Parameters
+    ----------
+    relevance : [C, side, side], signed; summed over the colours, then blurred (sigma 8 px at 224), so that what is for
+        and against cancels where it lies side by side.
+
+    Returns
+    -------
+    [side, side] float32; None where nothing reached the pixels, or what did is not finite.
+
+    Source: zennit-crp and SemanticLens 0.2.1.
+    """
+    heat = relevance.float().sum(0)
+    largest = float(heat.abs().max())
+    if not math.isfinite(largest) or largest <= SMALLEST:
+        return None
+    smooth = blurred((heat / largest)[None, None], sigma=BLUR_SIGMA * heat.shape[-1] / BLUR_SIDE)[0, 0].abs()
+    return smooth / smooth.max() if float(smooth.max()) > SMALLEST else None
+
+
+def around(smooth: Tensor, threshold: float) -> Rectangle:
+    """Square around what lies above `threshold` of the largest value; as `box_of`, without blurring."""
     inside = smooth > threshold * smooth.max()
     rows, columns = inside.any(dim=1).nonzero().flatten(), inside.any(dim=0).nonzero().flatten()
     edges = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
-    return square(*edges, side, side)
+    return square(*edges, *smooth.shape)
 
 
 def square(top: int, bottom: int, left: int, right: int, height: int, width: int) -> Rectangle:

@@ -17,6 +17,7 @@ export type Usage = Schemas["Usage"];
 export type Lineage = Schemas["Lineage"];
 export type ExampleRange = Schemas["ExampleRange"];
 export type Component = Schemas["Component"];
+export type Crop = Schemas["Crop"];
 export type Example = Schemas["Example"];
 export type Histogram = Schemas["Histogram"];
 export type Job = Schemas["Job"];

@@ -3976,10 +3976,14 @@ export interface components {
             sign: 1 | -1;
             /**
              * Method
-             * @default activation-map
-             * @constant
+             * @enum {string}
              */
-            method: "activation-map";
+            method: "activation-map" | "relevance";
+            /**
+             * Rule
+             * @description by which relevance was followed
+             */
+            rule?: string | null;
             /** Threshold */
             threshold: number;
             /** Median Share */
@@ -3999,6 +4003,11 @@ export interface components {
             component: components["schemas"]["Component"];
             /** Examples */
             examples: components["schemas"]["Example"][];
+            /**
+             * Others
+             * @description where the snapshot has relevance: examples ranked by what `examples` are not ranked by
+             */
+            others?: components["schemas"]["Example"][];
             /** Lowest */
             lowest: components["schemas"]["Example"][];
             histogram: components["schemas"]["Histogram"];
@@ -4585,9 +4594,9 @@ export interface components {
          * Crop
          * @description One sample. `box` is a square of the original picture (clipped to it), `share` its share of the picture's area.
          *
-         *     `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, over what
-         *     the model sees: the central crop. Where there is no map (`vector`) or nothing active in it (`empty`), `whole` says
-         *     so, the box is the whole picture, and there is no heat.
+         *     `heat` is a grey PNG of the component's map (white where it is most active), as large as the layer's map, or for
+         *     relevance half as large as the model's input, over what the model sees: the central crop. Where there is no map
+         *     (`vector`) or nothing in it (`empty`), `whole` says so, the box is the whole picture, and there is no heat.
          */
         Crop: {
             /** Sample */
@@ -4602,7 +4611,11 @@ export interface components {
         };
         /**
          * CropRequest
-         * @description Cut samples to what a component saw: its own activation map, enlarged, above `threshold` of its largest value.
+         * @description Cut samples to what a component saw: its map, above `threshold` of its largest value.
+         *
+         *     `activation-map` is the component's own map, enlarged. `relevance` follows the activation down to the pixels by LRP,
+         *     with the rule `epsilon_plus_flat` in CNNs and `cp_gamma` in transformers; of a layer that is pooled by its maximum
+         *     only the activation there counts. It has pixels also for layers without places, and costs a backward pass.
          */
         CropRequest: {
             /** Layer */
@@ -4623,10 +4636,16 @@ export interface components {
             /** Samples */
             samples: number[];
             /**
-             * Threshold
-             * @default 0.5
+             * Method
+             * @default activation-map
+             * @enum {string}
              */
-            threshold: number;
+            method: "activation-map" | "relevance";
+            /**
+             * Threshold
+             * @description of the map's largest value; 0.5 for activation maps and 0.01 for relevance where none is given
+             */
+            threshold?: number | null;
         };
         /**
          * Curve
@@ -5141,7 +5160,7 @@ export interface components {
         };
         /**
          * Example
-         * @description A sample on which a component is very active (or, in `lowest`, very inactive).
+         * @description A sample on which a component is very active (in `lowest`, very inactive; by relevance, very influential).
          */
         Example: {
             /** Sample */
@@ -5150,6 +5169,11 @@ export interface components {
             label: string | null;
             /** Activation */
             activation: number;
+            /**
+             * Relevance
+             * @description part of the predicted output's score, by the rule that examples were ranked by
+             */
+            relevance?: number | null;
             /**
              * Position
              * @description flat index of the maximum in the map, for `max` pooling
@@ -8438,17 +8462,28 @@ export interface components {
             shard: number;
             /**
              * Crop
-             * @description what is embedded of an example: all, what the place of its maximum sees, where its map is active
+             * @description what is embedded of an example: all, what the place of its maximum sees, where its map is active, or the pixels that the activation comes from, by LRP from the component down
              * @default none
              * @enum {string}
              */
-            crop: "none" | "receptive-field" | "activation-map";
+            crop: "none" | "receptive-field" | "activation-map" | "relevance";
             /**
              * Crop Threshold
-             * @description of the map's largest value
-             * @default 0.5
+             * @description of the map's largest value; 0.5 for activation maps and 0.01 for relevance where none is given
              */
-            crop_threshold: number;
+            crop_threshold?: number | null;
+            /**
+             * Rank By
+             * @description what decides which samples are a component's examples, and so its semantic vector
+             * @default activation
+             * @enum {string}
+             */
+            rank_by: "activation" | "relevance";
+            /**
+             * Relevance
+             * @description also find the samples whose predictions a component mattered most to, by this rule
+             */
+            relevance?: string | null;
             /**
              * Seed
              * @default 0

@@ -3,6 +3,7 @@ import { Link, useLocation, useParams, useSearchParams } from "react-router";
 import { api, ask, type ComponentDetail, type Snapshot } from "../api/client";
 import { figure, percent, plural, signMark } from "../format";
 import { ComponentLabels } from "../parts/ComponentLabels";
+import { Examples } from "../parts/Examples";
 import { ExamplesAlong } from "../parts/ExamplesAlong";
 import { Gallery } from "../parts/Gallery";
 import { HistogramChart } from "../parts/HistogramChart";
@@ -131,16 +132,7 @@ function Detail({ snapshot, at, detail }: { snapshot: Snapshot; at: string; deta
       <Metrics component={component} />
       <div className="withside folding">
         <div className="mainside">
-          <section className="panel" aria-labelledby="examples-title">
-            <h2 id="examples-title">
-              Strongest examples <span className="muted">{examples.length}</span>
-            </h2>
-            {examples.length > 0 ? (
-              <Gallery dataset={dataset} at={at} examples={examples} label="Strongest examples" />
-            ) : (
-              <p className="muted">There are none.</p>
-            )}
-          </section>
+          <Examples snapshot={snapshot} at={at} detail={detail} />
           <ComponentLabels at={at} layer={component.ref.layer} index={component.ref.index} sign={component.ref.sign} />
           <ExamplesAlong snapshot={snapshot} at={at} of={component.ref} />
           {lowest.length > 0 && (

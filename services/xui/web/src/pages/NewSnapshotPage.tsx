@@ -7,8 +7,20 @@ import { type Held, Ingredients, PickDataset, PickModel } from "../parts/Ingredi
 import { spread } from "../parts/layers";
 import { useTitle } from "../parts/title";
 
-const CROPS = ["none", "receptive-field", "activation-map"] as const;
-const CROP_NAMES = { none: "the whole picture", "receptive-field": "what the component can see", "activation-map": "where it is active" };
+const CROPS = ["none", "receptive-field", "activation-map", "relevance"] as const;
+const CROP_NAMES = {
+  none: "the whole picture",
+  "receptive-field": "what the component can see",
+  "activation-map": "where it is active",
+  relevance: "the pixels that its activation comes from (LRP)",
+};
+const RANKS = ["activation", "both", "relevance"] as const;
+const RANK_NAMES = {
+  activation: "how strongly a component responds",
+  both: "the same, with those that predictions rest on beside",
+  relevance: "how much predictions rest on a component",
+};
+const RANKED = { activation: {}, both: { relevance: "epsilon" }, relevance: { rank_by: "relevance" } } as const;
 
 /** Explain a model: what its components respond to on a dataset. */
 export function NewSnapshotPage() {
@@ -35,9 +47,10 @@ function Asked({ models, datasets }: Held) {
   const [chosen, setChosen] = useState<string[] | null>(null);
   const [k, setK] = useState(30);
   const [crop, setCrop] = useState<(typeof CROPS)[number]>("none");
+  const [rank, setRank] = useState<(typeof RANKS)[number]>("activation");
   const names = models.find((each) => each.ref.id === model)?.layers.map((layer) => layer.name) ?? [];
   const layers = chosen ?? spread(names, 5);
-  const begin = () => ask(api.POST("/v1/snapshots", { body: { model, dataset, name, layers, k, crop } as SnapshotRequest }));
+  const begin = () => ask(api.POST("/v1/snapshots", { body: { model, dataset, name, layers, k, crop, ...RANKED[rank] } as SnapshotRequest }));
   return (
     <JobForm button="Explain" begin={begin} ready={layers.length > 0}>
       <NameField label="Name of the snapshot" value={name} change={setName} />
@@ -60,6 +73,7 @@ function Asked({ models, datasets }: Held) {
       <details className="panel">
         <summary>More</summary>
         <NumberField label="Examples kept for each component" value={k} min={5} max={200} change={setK} />
+        <Pick label="Examples are ranked by" value={rank} among={RANKS} show={(each) => RANK_NAMES[each]} change={setRank} />
         <Pick label="Of each example is embedded" value={crop} among={CROPS} show={(each) => CROP_NAMES[each]} change={setCrop} />
       </details>
     </JobForm>

@@ -1,6 +1,6 @@
 import { useRef, useState } from "react";
 import { Link } from "react-router";
-import { type Example, picture } from "../api/client";
+import { type Crop, type Example, picture } from "../api/client";
 import { activation } from "../format";
 import { snapshotPath } from "./links";
 import { Thumb } from "./Thumb";
@@ -10,10 +10,12 @@ interface Props {
   at: string;
   examples: Example[];
   label: string;
+  /** what to cut of each sample; whole pictures where there is nothing */
+  crops?: Map<number, Crop>;
 }
 
 /** Pictures with their activations; each opens large. */
-export function Gallery({ dataset, at, examples, label }: Props) {
+export function Gallery({ dataset, at, examples, label, crops }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [shown, setShown] = useState<Example | null>(null);
   const open = (example: Example) => {
@@ -26,7 +28,7 @@ export function Gallery({ dataset, at, examples, label }: Props) {
         {examples.map((example) => (
           <li key={example.sample}>
             <button type="button" className="bare" onClick={() => open(example)}>
-              <Thumb dataset={dataset} example={example} open />
+              <Thumb dataset={dataset} example={example} crop={crops?.get(example.sample)} open />
             </button>
           </li>
         ))}
@@ -38,6 +40,12 @@ export function Gallery({ dataset, at, examples, label }: Props) {
             <p>
               <b>{shown.label ?? "no label"}</b> <span className="muted">sample {shown.sample}</span> · activation{" "}
               <b className="num">{activation(shown.activation)}</b>
+              {shown.relevance != null && (
+                <>
+                  {" "}
+                  · relevance <b className="num">{activation(shown.relevance)}</b>
+                </>
+              )}
             </p>
             <p className="actions">
               <Link className="button" to={`${snapshotPath(at)}?sample=${shown.sample}`}>
