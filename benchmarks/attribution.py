@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +20,12 @@ from benchmarks.report import Report
 from benchmarks.zennit_peer import NETS, RULES, build, canonical, zennit_composite, zennit_relevance
 from services.explanation.encoders.dino import build_model
 from services.kit.packaged import package_folder
-from services.model.attribution import COMPOSITES, Assignment, Attention, Condition, attribute, sample_plays
+from services.model.attribution import COMPOSITES, Assignment, Attention, Composite, Condition, attribute, sample_plays
 
 ZENNIT = f"zennit {importlib.metadata.version('zennit')}"
 TRANSFORMER_RULES = ("epsilon", "gamma", "zplus", "alpha2_beta1", "cp_lrp", "attnlrp", "cp_plus_abs", "stake_cap")
 PLAYED = ("lrp0", "epsilon", "gamma", "zplus", "alpha2_beta1", "magnitude", "stake_cap", "sharp", "soft", "flat")
+LXT_RULES = (("AttnLRP", Attention(0.5, 0.25, 0.25)), ("CP-LRP", Attention()))
 LAYERS = ("blocks.1", "blocks.2", "blocks.4")
 
 
@@ -82,20 +84,69 @@ def with_lxt(report: Report, model: nn.Module) -> None:
     """AttnLRP and CP-LRP at the first block's input, beside LXT's explicit functions, both without stabiliser."""
     from benchmarks.lxt_peer import lxt_relevance
 
-    for name, policy in (("AttnLRP", Attention(0.5, 0.25, 0.25)), ("CP-LRP", Attention())):
-        lrp0 = COMPOSITES["lrp0"]
-        rule = replace(lrp0, assignments=(Assignment(policy), *lrp0.assignments))
+    for name, policy in LXT_RULES:
+        exact: Tensor | None = None
         for dtype, goal in ((torch.float64, 1e-10), (torch.float32, 1e-6)):
             x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)).to(dtype)
             net = model.to(dtype)
-            ours = attribute(net, x, 3, rule, layers=["norm_pre"]).layers["norm_pre"]
+            ours = attribute(net, x, 3, without_stabiliser(policy), layers=["norm_pre"]).layers["norm_pre"]
             theirs = lxt_relevance(net, x, 3, cp=policy.constant)
-            apart = float((ours - theirs).abs().max() / theirs.abs().max())
-            report.line(
-                metric=f"ViT-S/14, {name} in {str(dtype)[6:]}, largest relative difference", value=apart, unit="1",
-                goal=f"<= {goal:.0e}", ok=apart <= goal, peer=f"lxt {importlib.metadata.version('lxt')}", n=1,
-            )  # fmt: skip
+            agreed(report, f"ViT-S/14, {name} in {str(dtype)[6:]}", ours, theirs, goal)
+            exact = theirs if exact is None else exact
+        report.line(
+            metric=f"ViT-S/14, {name}: what float32 alone changes in LXT", value=largest_apart(theirs, exact), unit="1",
+            peer=lxt(), n=1,
+        )  # fmt: skip
     model.float()
+
+
+def with_lxt_on_text(report: Report) -> None:
+    """The same on SmolLM2, at the tokens and after three of its blocks, for the most probable next token."""
+    from benchmarks.lxt_llama_peer import lxt_language_relevance
+    from benchmarks.steering_text import text_model
+
+    language, name = text_model(quick=False)
+    model: Any = language.model.requires_grad_(False)
+    ids = torch.tensor([language.tokenizer.encode("The Eiffel Tower stands in the city of")])
+    with torch.no_grad():
+        target = int(model(input_ids=ids).logits[0, -1].argmax())
+    blocks = (0, 15, 29)
+    names = [f"model.layers.{block}" for block in blocks]
+    for rule, policy in LXT_RULES:
+        ours = attribute(model, {"input_ids": ids}, target, without_stabiliser(policy), layers=names)
+        theirs = lxt_language_relevance(model, ids, target, blocks, cp=policy.constant)
+        pairs = [(ours.relevance, theirs[0].sum(-1))]
+        pairs += [(ours.layers[layer], each) for layer, each in zip(names, theirs[1:], strict=True)]
+        apart = max(largest_apart(mine, their) for mine, their in pairs)
+        report.line(
+            metric=f"{name}, {rule} in float32, tokens and {len(blocks)} blocks, largest relative difference",
+            value=apart, unit="1", goal="<= 1e-06", ok=apart <= 1e-6, peer=lxt(), n=len(pairs),
+        )  # fmt: skip
+        gap = ours.diagnostics.conservation_gap
+        report.line(
+            metric=f"{name}, {rule}, conservation gap", value=gap, unit="1", goal="<= 1e-6", ok=gap <= 1e-6, n=1
+        )
+
+
+def lxt() -> str:
+    return f"lxt {importlib.metadata.version('lxt')}"
+
+
+def without_stabiliser(policy: Attention) -> Composite:
+    lrp0 = COMPOSITES["lrp0"]
+    return replace(lrp0, assignments=(Assignment(policy), *lrp0.assignments))
+
+
+def largest_apart(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max())
+
+
+def agreed(report: Report, metric: str, ours: Tensor, theirs: Tensor, goal: float) -> None:
+    apart = largest_apart(ours, theirs)
+    report.line(
+        metric=f"{metric}, largest relative difference", value=apart, unit="1", goal=f"<= {goal:.0e}",
+        ok=apart <= goal, peer=lxt(), n=1,
+    )  # fmt: skip
 
 
 def monte_carlo(report: Report, plays: int) -> None:
@@ -232,6 +283,7 @@ def main() -> int:
     for layer in LAYERS[1:2] if quick else LAYERS:
         conditional(report, layer, maps=64, timed=4 if quick else 64, rounds=1 if quick else 3)
     with_lxt(report, vit)
+    with_lxt_on_text(report)
     if not quick:
         transformer(report, vit)
     return report.exit_code

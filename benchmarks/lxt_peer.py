@@ -29,21 +29,22 @@ def _normed(lf: object, x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return lf.layer_norm_grad_fn.apply(x, norm.weight.detach(), norm.bias.detach(), norm.eps, 0.0)
 
 
-def _linear(lf: object, x: Tensor, layer: nn.Linear) -> Tensor:
-    return lf.linear_epsilon(x, layer.weight.detach(), layer.bias.detach(), 0.0)
+def linear(lf: object, x: Tensor, layer: nn.Linear) -> Tensor:
+    bias = None if layer.bias is None else layer.bias.detach()
+    return lf.linear_epsilon(x, layer.weight.detach(), bias, 0.0)
 
 
 def _mlp(lf: object, mlp: nn.Module, x: Tensor) -> Tensor:
     from lxt.rules import identity
 
-    return _linear(lf, identity(F.gelu, _linear(lf, x, mlp.fc1)), mlp.fc2)
+    return linear(lf, identity(F.gelu, linear(lf, x, mlp.fc1)), mlp.fc2)
 
 
 def _attention(lf: object, attention: nn.Module, x: Tensor, *, cp: bool) -> Tensor:
     from lxt.rules import epsilon_lrp
 
     batch, count, width = x.shape
-    both = _linear(lf, x, attention.qkv).reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    both = linear(lf, x, attention.qkv).reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     q, k, v = both.unbind(0)
     if cp:
         weights = ((q * attention.scale) @ k.transpose(-2, -1)).softmax(-1).detach()
@@ -52,4 +53,4 @@ def _attention(lf: object, attention: nn.Module, x: Tensor, *, cp: bool) -> Tens
         scaled = lf.mul2(q, torch.tensor(attention.scale, dtype=x.dtype))
         scores = lf.matmul(scaled, k.transpose(-2, -1), epsilon=0.0)
         out = lf.matmul(lf.softmax(scores, -1), v, epsilon=0.0)
-    return _linear(lf, out.transpose(1, 2).reshape(batch, count, width), attention.proj)
+    return linear(lf, out.transpose(1, 2).reshape(batch, count, width), attention.proj)
