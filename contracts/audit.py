@@ -38,9 +38,18 @@ class UnknownReadout(NotFound):
     remedy = "Take one of the classes of the audit's policy."
 
 
+class ForeignSpace(XsysError):
+    """Texts can only read a model whose embeddings are those of the snapshot's encoder."""
+
+    status = 422
+    remedy = "Audit the image side of the snapshot's own encoder by `text`, or name classes and outputs of the model."
+
+
 class ClassPolicy(Contract):
     """What one class may rest on. Without `output` the class is found by its name among the model's outputs.
 
+    With `text` there is no class: what is explained is the cosine of the model's embedding with that text, for the
+    image side of the snapshot's encoder (`open_clip:`). Either all classes of a policy have a text, or none.
     `label` is the dataset's name of the class where it has another one; it counts for `over: labelled` only.
     """
 
@@ -49,6 +58,7 @@ class ClassPolicy(Contract):
     forbidden: Concepts = []
     output: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    text: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class AuditLimits(Contract):

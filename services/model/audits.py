@@ -21,6 +21,7 @@ BATCH = 32
 FEWEST = 8
 ABLATED_ON = 16
 ACTIVATION = "activation_x_gradient"
+SHARPNESS = 100.0  # of cosines with texts, as CLIP's largest logit scale
 
 
 def audit_stages(models: Models) -> tuple[StageFunction, ...]:
@@ -33,8 +34,12 @@ def audit_stages(models: Models) -> tuple[StageFunction, ...]:
 
 def choose_samples(work: Work, models: Models) -> None:
     """Choose the pictures of every class: those that the model assigns to it, or those that bear its label."""
+    from services.model.text_readouts import nearest
+
     spec = cast(dict[str, Any], work.spec)
     manifest = Manifest.load(work.path("manifest"), work.blobs)
+    if "directions" in work.inputs:
+        _require_readable(work, models, manifest)
     most = int(spec["samples"])
     if spec["over"] == "labelled":
         labels = manifest.labels()
@@ -47,7 +52,9 @@ def choose_samples(work: Work, models: Models) -> None:
         seen = np.linspace(0, manifest.n - 1, min(int(spec["pool"]), manifest.n)).round().astype(np.int64)
         probability = _probabilities(work, models, manifest, seen)
         outputs = [_output(readout, probability.shape[1]) for readout in spec["readouts"]]
-        chosen = [predicted(probability, output, seen, most) for output in outputs]
+        alone = "directions" in work.inputs and len(outputs) == 1  # every picture would be assigned to the only text
+        choose = nearest if alone else predicted
+        chosen = [choose(probability, output, seen, most) for output in outputs]
     work.emit_arrays("samples", {str(place): ids for place, ids in enumerate(chosen)}, {"over": spec["over"]})
 
 
@@ -80,15 +87,27 @@ def predicted(probability: np.ndarray, output: int, seen: np.ndarray, most: int)
 
 def _probabilities(work: Work, models: Models, manifest: Manifest, seen: np.ndarray) -> np.ndarray:
     from services.model.attributions import class_scores
+    from services.model.text_readouts import readouts_of
 
     ref = ModelRef.model_validate(work.spec["model"])
     parts = []
-    with models.loaded(ref) as built:
+    sharp = SHARPNESS if "directions" in work.inputs else 1.0
+    with models.loaded(ref) as built, readouts_of(work, built.model):
         for start in range(0, len(seen), BATCH):
             some = seen[start : start + BATCH]
-            parts.append(class_scores(built.model, _batch(manifest, some, ref)).softmax(1).float().numpy())
+            scores = class_scores(built.model, _batch(manifest, some, ref))
+            parts.append((sharp * scores).softmax(1).float().numpy())
             work.advance(len(some))
     return np.concatenate(parts)
+
+
+def _require_readable(work: Work, models: Models, manifest: Manifest) -> None:
+    from services.model.text_readouts import COMPARED, require_same_space
+
+    ref = ModelRef.model_validate(work.spec["model"])
+    rows = work.arrays("embeddings")["unit"][:COMPARED]
+    with models.loaded(ref) as built:
+        require_same_space(built.model, _batch(manifest, np.arange(len(rows)), ref), rows)
 
 
 def _batch(manifest: Manifest, ids: np.ndarray, ref: ModelRef) -> Tensor:
@@ -99,6 +118,8 @@ def _batch(manifest: Manifest, ids: np.ndarray, ref: ModelRef) -> Tensor:
 
 def measure_relevance(work: Work, models: Models) -> None:
     """Mean relevance of a layer's components for every class, and the effect of ablating those that matter."""
+    from services.model.text_readouts import readouts_of
+
     spec = cast(dict[str, Any], work.spec)
     ref, layer = ModelRef.model_validate(spec["model"]), Layer.model_validate(spec["layer"])
     manifest = Manifest.load(work.path("manifest"), work.blobs)
@@ -106,7 +127,7 @@ def measure_relevance(work: Work, models: Models) -> None:
     rows = layer.width * (2 if layer.signed else 1)
     relevance = np.zeros((len(spec["readouts"]), rows), np.float64)
     effects = np.full(relevance.shape, np.nan)
-    with models.loaded(ref) as built:
+    with models.loaded(ref) as built, readouts_of(work, built.model):
         for place, readout in enumerate(spec["readouts"]):
             ids = samples[str(place)]
             for start in range(0, len(ids), BATCH):

@@ -58,6 +58,10 @@ def read_weights(path: Path, architecture: str, built: Built) -> dict[str, Tenso
     lite = LITE.fullmatch(architecture.removeprefix("timm:"))
     if lite and path == packaged_checkpoint(lite[0]) and state.keys() != built.model.state_dict().keys():
         state = match_in_order(state, built.model)
+    own = built.model.state_dict()
+    for name, tensor in state.items():  # as torch does: counters of old or converted checkpoints have one axis
+        if tensor.shape == (1,) and name in own and own[name].ndim == 0:
+            state[name] = tensor.reshape(())
     require_fitting(state, built.model)
     return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 

@@ -2,22 +2,26 @@
 
 import io
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import spearmanr
 
 from contracts.attribution import UnknownMethod
-from contracts.audit import AuditRequest, BadPolicy, SignOffRequest, UnknownReadout
+from contracts.audit import AuditPolicy, AuditRequest, BadPolicy, ClassPolicy, SignOffRequest, UnknownReadout
 from contracts.comparison import ComparisonQuery, DifferentEncoders
 from contracts.corrections import CorrectionRequest, NothingCorrected
 from contracts.data import DatasetRegistration, ScenesSource
 from contracts.errors import UnknownPooling
+from contracts.model import ModelRegistration
 from orchestration.cli import clever_hans
 from orchestration.cli.desk import local_desk
-from orchestration.cli.progress import follow
+from orchestration.cli.progress import JobFailed, follow
 from services.explanation.audits.policies import parse_policy
+from services.kit.scenes.checkpoints import packaged_encoder
 from tests.conftest import Installation
 
 N = 240
@@ -133,6 +137,50 @@ def test_it_prints_the_table_and_saves_examples_that_show_the_tag(built, capsys)
     assert np.mean([sample.factors["artefact"] == "tag" for sample in samples]) > 0.9
     with Image.open(picture) as grid:
         assert grid.size == (8 * 96, 6 * 96)
+
+
+@pytest.fixture(scope="module")
+def tower(built):
+    """The image side of the encoder as the model that is explained, and a snapshot of it."""
+    desk, snapshot, home = built
+    asked = desk.explanation.snapshot(desk.caller, snapshot).request
+    weights = Path(packaged_encoder(home / "controlled").removeprefix("open_clip:scenes/"))
+    described = json.loads(weights.with_suffix(".json").read_text())
+    model = ModelRegistration(
+        name="tower", architecture="open_clip:custom", weights=str(weights),
+        config={"embed_dim": described["embed_dim"], "vision_cfg": described["vision_cfg"]},
+    )  # fmt: skip
+    follow(desk, desk.jobs.register_model(desk.caller, model), quiet=True)
+    request = asked.model_copy(update={"model": "tower", "layers": ["layer4"], "name": "tower"})
+    return follow(desk, desk.jobs.build_snapshot(desk.caller, request), quiet=True).result
+
+
+def test_texts_are_readouts_of_the_image_side_of_the_encoder(built, tower):
+    desk, _, _ = built
+    texts = {"tag": ClassPolicy(text="a tag in the corner", valid=["a tag in the corner"], spurious=["a ring"])}
+    texts["triangle"] = ClassPolicy(text="a triangle", valid=["a triangle"], spurious=["a tag in the corner"])
+    policy = AuditPolicy(classes=texts, background="captions", rule="epsilon", samples=32)
+    job = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=tower, policy=policy)), quiet=True)
+    audit = desk.audit.audit(desk.caller, job.result)
+    assert [(one.readout, one.output) for one in audit.readouts] == [("tag", 0), ("triangle", 1)]
+    measured = [(one.relevance, one.effect) for one in audit.findings if one.effect]
+    assert len(measured) > 10  # relevance of a cosine says what happens to it when the component is gone
+    assert spearmanr(*zip(*measured, strict=True)).statistic > 0.5
+    alone = AuditPolicy(classes={"tag": texts["tag"]}, background="captions", samples=16)
+    again = follow(desk, desk.jobs.audit(desk.caller, AuditRequest(snapshot=tower, policy=alone)), quiet=True)
+    assert desk.audit.audit(desk.caller, again.result).readouts[0].samples == 16
+
+
+def test_texts_cannot_read_a_model_of_another_space_or_stand_beside_classes(built, tower):
+    desk, snapshot, _ = built
+    texts = {"tag": ClassPolicy(text="a tag in the corner", valid=["a tag in the corner"])}
+    asked = AuditRequest(snapshot=snapshot, policy=AuditPolicy(classes=texts, background="captions"))
+    with pytest.raises(JobFailed) as refusal:
+        follow(desk, desk.jobs.audit(desk.caller, asked), quiet=True)
+    assert "the model puts out 6 numbers a picture, and the encoder 64" in refusal.value.facts["reasons"][0]
+    mixed = AuditPolicy(classes=texts | {"triangle": ClassPolicy(valid=["a triangle"])}, background="captions")
+    with pytest.raises(BadPolicy, match="triangle has no text and tag has one"):
+        desk.jobs.audit(desk.caller, AuditRequest(snapshot=tower, policy=mixed))
 
 
 def test_the_masks_of_its_scenes_come_with_the_samples(built):

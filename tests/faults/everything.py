@@ -1,6 +1,7 @@
 """One job of every kind, small, run by real workers: quietly, or with one kill in every stage kind."""
 
 import io
+import json
 import multiprocessing
 import signal
 import sqlite3
@@ -75,6 +76,16 @@ def requests_of(wiring, folder: Path):
     yield lambda: jobs.build_labels(me, LabelRequest(snapshot="s", layers=["head"], vocabulary="list", names=WORDS))
     policy = AuditPolicy(classes={"circle": ClassPolicy(valid=["a circle"], spurious=["a tag"])}, layers=["relu4"])
     yield lambda: jobs.audit(me, AuditRequest(snapshot=wiring.explanation.snapshot(me, "s").id, policy=policy))
+    encoder = Path(packaged_encoder(folder).removeprefix("open_clip:scenes/"))
+    described = json.loads(encoder.with_suffix(".json").read_text())
+    shape = {name: described[name] for name in ("embed_dim", "vision_cfg")}
+    tower = ModelRegistration(name="tower", architecture="open_clip:custom", config=shape, weights=str(encoder))
+    yield lambda: jobs.register_model(me, tower)
+    yield lambda: jobs.build_snapshot(
+        me, snapshot.model_copy(update={"name": "t", "model": "tower", "layers": ["layer4"]})
+    )
+    texts = AuditPolicy(classes={"circle": ClassPolicy(text="a circle", valid=["a circle"], spurious=["a tag"])})
+    yield lambda: jobs.audit(me, AuditRequest(snapshot=wiring.explanation.snapshot(me, "t").id, policy=texts))
     sides = [Side(model="cnn", layers=["relu4", "relu5"])]
     points = PointsPlan(tokens="pooled", per_sample=1)
     asked = ComparisonRequest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from services.explanation.audits.words import FEWEST_UNRELATED, related
 from services.explanation.opened import Opened
 from services.explanation.repository import snapshot_row
 from services.explanation.semantics.queries import TEMPLATES, require_templates
+from services.kit.artifacts import inputs_of
 from services.kit.keys import artifact_key, sha256_of
 from services.kit.stages import JobPlan, PartPlan, StagePlan, StageRegistry
 
@@ -69,6 +70,9 @@ def plan_audit(
         _require_rule(found, models, caller)
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, snapshot.id).artifacts)
+        before = inputs_of(db, caller.workspace, artifacts["nulls"])
+    first = min(role for role in before if role.startswith("embeddings/"))
+    artifacts["embeddings"] = str(before[first])
     return _stages(found, opened, artifacts, registry, numerics)
 
 
@@ -126,6 +130,14 @@ def captions_of(captions: Sequence[str | None]) -> list[str]:
 
 def _readout(name: str, known: Policy, opened: Opened, model: Model, concepts: dict[str, tuple[int, str]]) -> Params:
     told, classes = known.policy.classes[name], model.classes or []
+    texts = [each for each, one in known.policy.classes.items() if one.text is not None]
+    if texts:
+        if len(texts) < len(known.policy.classes):
+            alone = next(each for each, one in known.policy.classes.items() if one.text is None)
+            raise known.refused(f"{alone} has no text and {texts[0]} has one", "classes", alone)
+        if told.output is not None:
+            raise known.refused("a text has no output", "classes", name, "output")
+        classes = texts
     if told.output is None and name not in classes:
         closest = get_close_matches(name, classes, n=3, cutoff=0.3)
         raise known.refused(f"the model has no class {name}", "classes", name, closest=list[JsonValue](closest))
@@ -150,6 +162,20 @@ def _require_rule(found: Resolved, models: ModelService, caller: Caller) -> None
     if rule not in rules:
         closest = get_close_matches(rule, [ACTIVATION, *rules], n=3, cutoff=0.0)
         raise found.known.refused(f"there is no rule {rule}", "rule", closest=list[JsonValue](closest))
+
+
+def _texts(found: Resolved, opened: Opened, key: Callable[..., str]) -> tuple[dict[str, str], tuple[StagePlan, ...]]:
+    """The directions of a policy's texts and the stage that finds them; nothing where it has classes."""
+    policy = found.known.policy
+    texts = [one.text for one in policy.classes.values() if one.text is not None]
+    if not texts:
+        return {}, ()
+    spec: Params = {
+        "texts": list[JsonValue](texts), "templates": list[JsonValue](policy.templates or TEMPLATES),
+        "encoder": opened.snapshot.encoder.model_dump(mode="json"),
+    }  # fmt: skip
+    made = {"directions": key("audit-readouts", [], spec, "directions")}
+    return made, (StagePlan("audit-readouts", (PartPlan(spec, {}, made),), title="read texts"),)
 
 
 def _stages(
@@ -180,11 +206,13 @@ def _stages(
     }  # fmt: skip
     model: Params = {"model": snapshot.model.model_dump(mode="json"), "units": min(policy.pool, snapshot.dataset.n)}
     source = {"manifest": artifacts["manifest"]}
-    who = [snapshot.model.model_sha256, artifacts["manifest"]]
+    read, before = _texts(found, opened, key)
+    given = {**source, **read, **({"embeddings": artifacts["embeddings"]} if read else {})}
+    who = [snapshot.model.model_sha256, *given.values()]
     pictures = {"samples": key("audit-samples", who, chosen, "samples")}
     parts, relevance = [], {}
     for layer in found.layers:
-        inputs = {**source, **pictures, "tests": tests[f"tests/{layer.name}"]}
+        inputs = {**source, **read, **pictures, "tests": tests[f"tests/{layer.name}"]}
         params: Params = {
             "layer": layer.model_dump(mode="json"), "rule": policy.rule, "ablate": policy.ablate, "fdr": policy.fdr,
             "readouts": list[JsonValue](found.readouts),
@@ -210,8 +238,9 @@ def _stages(
         title=f"audit of {snapshot.name}: {len(found.readouts)} classes, {len(found.concepts)} concepts",
         stages=(
             StagePlan("audit-concepts", (PartPlan(words, vectors, tests),), title="test concepts"),
+            *before,
             StagePlan(
-                "audit-samples", (PartPlan({**model, **chosen}, source, pictures, units=int(str(model["units"]))),),
+                "audit-samples", (PartPlan({**model, **chosen}, given, pictures, units=int(str(model["units"]))),),
                 unit="pictures", title="choose pictures",
             ),
             StagePlan("audit-relevance", tuple(parts), unit="classes", title="relevance and ablation"),

@@ -12,6 +12,7 @@ from services.explanation.audits.alignment import Calibrator, align, of_componen
 from services.explanation.audits.publish import publish_audit_part
 from services.explanation.audits.verdicts import discoveries_needed
 from services.explanation.audits.words import related
+from services.explanation.encoders.arrays import unit_rows
 from services.explanation.encoders.port import EncoderPort
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.semantics.queries import (
@@ -30,6 +31,7 @@ def audit_stages(encoders: EncoderCache) -> tuple[StageFunction, ...]:
     """The stages of audits that this service runs; pictures and relevance come from the model service."""
     return (
         StageFunction("audit-concepts", 1, lambda work: align_concepts(work, encoders)),
+        StageFunction("audit-readouts", 1, lambda work: find_readouts(work, encoders)),
         StageFunction("audit", 1, publish_audit_part),
     )
 
@@ -65,14 +67,33 @@ def align_concepts(work: Work, encoders: EncoderCache) -> None:
     work.advance(1)
 
 
-def _directions(
-    spec: dict[str, Any], nulls: dict[str, np.ndarray], encoders: EncoderCache, names: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Directions of concepts [Q, d] and of the background [B, d], through the same templates and null."""
+def find_readouts(work: Work, encoders: EncoderCache) -> None:
+    """Put out `directions` [R, d] float32: each text's mean over the templates, of unit length, as in zero-shot labels.
+
+    Source: CLIP (Radford et al. 2021, arXiv 2103.00020), section 3.1.4. Nothing is taken off: cosines are explained.
+    """
+    spec = cast(dict[str, Any], work.spec)
+    port = _encoder(spec, encoders)
+    means = np.stack(
+        [port.encode_texts([template.format(text) for template in spec["templates"]]).mean(0) for text in spec["texts"]]
+    )
+    work.emit_arrays("directions", {"directions": unit_rows(means.astype(np.float32))}, {"texts": spec["texts"]})
+    work.advance(1)
+
+
+def _encoder(spec: dict[str, Any], encoders: EncoderCache) -> EncoderPort:
     encoder = Encoder.model_validate(spec["encoder"])
     port = encoders.get(encoder.name)
     if port.fingerprint != encoder.fingerprint:
         raise EncoderMismatch(f"{encoder.name} here is not the one that the snapshot was built with", field="snapshot")
+    return port
+
+
+def _directions(
+    spec: dict[str, Any], nulls: dict[str, np.ndarray], encoders: EncoderCache, names: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of concepts [Q, d] and of the background [B, d], through the same templates and null."""
+    port = _encoder(spec, encoders)
     templates = tuple(spec["templates"])
     encode = remembering(port.encode_texts)
     usual = templates == TEMPLATES and "template_nulls" in nulls

@@ -3683,6 +3683,8 @@ export interface components {
          * ClassPolicy
          * @description What one class may rest on. Without `output` the class is found by its name among the model's outputs.
          *
+         *     With `text` there is no class: what is explained is the cosine of the model's embedding with that text, for the
+         *     image side of the snapshot's encoder (`open_clip:`). Either all classes of a policy have a text, or none.
          *     `label` is the dataset's name of the class where it has another one; it counts for `over: labelled` only.
          */
         ClassPolicy: {
@@ -3705,6 +3707,8 @@ export interface components {
             output?: number | null;
             /** Label */
             label?: string | null;
+            /** Text */
+            text?: string | null;
         };
         /**
          * ClassScore
