@@ -12,6 +12,8 @@ import contracts.governance
 from contracts import errors
 
 ROOT = Path(__file__).parents[2]
+for module in pkgutil.iter_modules(contracts.__path__, "contracts."):
+    importlib.import_module(module.name)  # whichever tests run, all refusals are known
 ON_THE_WIRE = [
     refusal
     for refusal in errors.REFUSALS.values()
