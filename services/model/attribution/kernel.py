@@ -131,7 +131,8 @@ def _by_magnitude(op: Affine, rule: AffineRule, ledger: Ledger | None) -> Tensor
 
     Two forward and two backward passes instead of four: sum |c| = |x||w| needs one pass, and z+, z- follow from it.
     """
-    magnitude = op.call(enter(op.x, op.x.abs(), op.x.abs()), op.w.abs(), None if op.b is None else op.b.abs())
+    size = op.x.detach().abs()
+    magnitude = op.call(enter(op.x, size, size), op.w.abs(), None if op.b is None else op.b.abs())
     spread, total = magnitude.detach(), op.total
     mean, half = rule.blend(total, spread)
 

@@ -102,11 +102,12 @@ class Gamma(AffineRule):
         return Prices(torch.where(positive, more, price), torch.where(positive, price, more))
 
     def blend(self, total: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
-        """In closed form: the denominator is (1 + gamma/2) z + sgn(z) gamma/2 sum |c|."""
+        """In closed form: sgn(z) times the denominator is (1 + gamma/2) |z| + gamma/2 sum |c| + eps, nowhere 0."""
         sign = total.sign()
-        below = torch.mul(total, 1 + self.gamma / 2).addcmul_(sign, spread, value=self.gamma / 2)
-        price = below.add_(sign, alpha=self.eps).reciprocal_().masked_fill_(total == 0, 0)
-        return price * (1 + self.gamma / 2), sign.mul_(price).mul_(self.gamma / 2)
+        below = total.abs().mul_(1 + self.gamma / 2).add_(spread, alpha=self.gamma / 2)
+        price = sign / below.add_(self.eps or torch.finfo(total.dtype).tiny)  # 0 where z is: nobody wins there
+        half = sign.mul_(price).mul_(self.gamma / 2)
+        return price.mul_(1 + self.gamma / 2), half
 
 
 @dataclass(frozen=True)
