@@ -141,8 +141,10 @@ def planted_shapes(report: Report, *, m: int, noises: tuple[float, ...]) -> None
         for noise in noises:
             data = planted(kind, m=m, noise=noise)
             real, k = data.labels >= 0, int(data.labels.max()) + 1
-            size = int(0.3 * m)
-            method = Manifold(neighbours=60, dimensions=10, min_cluster_size=size, min_samples=m // 20, selection="eom")
+            method = Manifold(
+                neighbours=30, dimensions=10, min_cluster_size=int(0.3 * m), min_samples=m // 20,
+                selection="eom", mend=True,
+            )  # fmt: skip
             ours = adjusted_rand_score(data.labels[real], method.fit(data.features).labels[real])
             peer = adjusted_rand_score(data.labels[real], KMeans(k).fit(data.features).labels[real])
             hard = peer <= 0.6
@@ -175,7 +177,9 @@ def shared_and_unique(report: Report, *, n: int) -> None:
     draw = np.random.default_rng(3)
     both = draw.integers(0, SHARED, n)
     truths = [np.where(draw.random(n) < 0.25, SHARED + draw.integers(0, OWN, n), both) for _ in range(2)]
-    method = Manifold(neighbours=30, dimensions=10, min_cluster_size=n // 25, min_samples=10, selection="eom")
+    method = Manifold(
+        neighbours=30, dimensions=10, min_cluster_size=n // 25, min_samples=10, selection="eom", mend=True
+    )
     sides = [method.fit(arcs(truth, draw), seed=seed) for seed, truth in enumerate(truths)]
     named = [majority(found, truth) for found, truth in zip(sides, truths, strict=True)]
     null = matched_null(sides[0].values, sides[1].values, permutations=30, points=min(n, 2000))
@@ -233,7 +237,7 @@ def main() -> int:
     calibration(report, rounds=2 if quick else 20)
     cost(report, quick=quick)
     shared_and_unique(report, n=1200 if quick else 6000)
-    planted_shapes(report, m=300 if quick else 1000, noises=(0.05,) if quick else (0.05, 0.15, 0.3))
+    planted_shapes(report, m=600 if quick else 1000, noises=(0.05,) if quick else (0.05, 0.15, 0.3))
     order_of_layers(report, quick=quick)
     return report.exit_code
 

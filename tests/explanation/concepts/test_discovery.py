@@ -55,6 +55,36 @@ def test_curved_concepts_are_found_where_centroids_fail():
     assert adjusted_rand_score(labels, KMeans(2).fit(x).labels) < 0.1
 
 
+def long_rings(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two thin rings, one inside the other, that embeddings tear."""
+    draw = np.random.default_rng(seed)
+    sizes, radii = (200, 500), (1.0, 2.5)
+    labels = np.repeat([0, 1], sizes)
+    angle = draw.uniform(0, 2 * np.pi, sum(sizes))
+    flat = np.array(radii)[labels][:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    wide = np.hstack([flat, np.zeros((len(labels), 30))]) + 0.05 * draw.normal(size=(len(labels), 32))
+    return wide.astype(np.float32), labels
+
+
+def test_what_the_embedding_tore_apart_is_joined_and_memberships_add_up():
+    x, labels = long_rings(1)
+    made = {"neighbours": 20, "dimensions": 4, "min_cluster_size": 60, "min_samples": 10, "selection": "eom"}
+    torn, whole = Manifold(**made).fit(x), Manifold(**made, mend=True).fit(x)
+    assert torn.k > 2 and whole.k == 2 and whole.facts["joined"] == torn.k - 2
+    known = whole.labels >= 0
+    assert adjusted_rand_score(labels[known], whole.labels[known]) == 1
+    np.testing.assert_allclose(whole.values.sum(1), torn.values.sum(1), atol=1e-5)
+    pairs = {(a, b) for a, b in zip(torn.labels.tolist(), whole.labels.tolist(), strict=True) if a >= 0}
+    assert len(pairs) == torn.k  # each piece went into one concept
+
+
+def test_concepts_with_a_gap_between_them_stay_apart():
+    x, _ = blobs()
+    made = {"neighbours": 15, "dimensions": 4, "min_cluster_size": 80, "min_samples": 10, "selection": "eom"}
+    whole = Manifold(**made, mend=True).fit(x)
+    assert whole.facts["joined"] == 0 and whole.k == 4
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_gives_valid_memberships_for_blobs(method):
     x, labels = blobs()

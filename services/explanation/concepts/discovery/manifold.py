@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from contracts.errors import InvalidMembership, TooFewPoints
+from services.explanation.concepts.discovery.mending import mended
 from services.explanation.concepts.discovery.port import Concepts, require_concepts
 from services.explanation.concepts.memberships import one_hot
 from services.explanation.concepts.neighbours import Neighbours, nearest, require_features
@@ -30,6 +31,7 @@ class Manifold:
         published values are 50 and 20 for 320,000 points; below 50,000 smaller ones are needed.
     selection : `leaf` takes the finest clusters, as published; `eom` the most persistent ones, which keeps a long thin
         concept whole where `leaf` cuts it into pieces.
+    mend : join concepts that the embedding tore apart (see `mending`); not in the published method, for `eom`.
 
     Source: NLMCD, arXiv 2412.06639; UMAP, arXiv 1802.03426; HDBSCAN with leaf clusters, Campello et al. 2013.
     """
@@ -41,6 +43,7 @@ class Manifold:
     min_cluster_size: int = 30
     min_samples: int = 10
     selection: Selection = "leaf"
+    mend: bool = False
 
     def fit(self, features: np.ndarray, *, seed: int = 0, neighbours: Neighbours | None = None) -> Concepts:
         """Find concepts; duplicated rows are embedded once and share their memberships."""
@@ -54,6 +57,9 @@ class Manifold:
         found = dense_regions(
             embedding, min_cluster_size=self.min_cluster_size, min_samples=self.min_samples, selection=self.selection
         )
+        if self.mend:
+            found = mended(found, neighbours, size=self.neighbours)
+            require_concepts(found.k, "what is left after tears are mended", ADVICE)
         return Concepts(found.values[back], found.labels[back], embedding[back], found.facts)
 
 
