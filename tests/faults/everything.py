@@ -150,7 +150,7 @@ def requests_of(wiring, folder: Path):
     yield lambda: jobs.register_dataset(me, DatasetRegistration(name="never", source=hans))
     tagged = hans.model_copy(update={"planting": "always"})
     yield lambda: jobs.register_dataset(me, DatasetRegistration(name="always", source=tagged))
-    (audit,) = wiring.audit.audits(me).items
+    (audit,) = (one for one in wiring.audit.audits(me).items if one.snapshot_name == "s")
     correction = CorrectionRequest(
         audit=audit.id, name="mended", clean="never", artefact="always", layer="relu4", verdicts=VERDICTS, loss=1.0
     )

@@ -11,7 +11,15 @@ from tests.faults.everything import settings_in
 
 pytestmark = pytest.mark.slow
 # what needs no input here: pictures, texts and weights as they came in, and names that somebody wrote
-ORIGINS = {"ingest", "corpus", "register-model", "register-language-model", "vocabulary", "import-sae"}
+ORIGINS = {
+    "ingest",
+    "corpus",
+    "register-model",
+    "register-language-model",
+    "vocabulary",
+    "audit-readouts",
+    "import-sae",
+}
 
 
 @pytest.fixture(scope="module")
