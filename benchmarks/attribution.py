@@ -216,7 +216,7 @@ def conditional(report: Report, layer: str, *, maps: int, timed: int, rounds: in
     wanted = [Condition({layer: [unit % width]}) for unit in range(maps)]
 
     def separate() -> list[Tensor]:
-        return [masked_run(prepared, x, 3, layer, unit) for unit in range(timed)]
+        return [masked_run(prepared, x, 3, layer, unit % width) for unit in range(timed)]
 
     ours, theirs = cpu_seconds(
         lambda: attribute(model, x, 3, "epsilon", conditions=wanted, verify=False), separate, rounds=rounds
