@@ -163,10 +163,11 @@ class Pipelines:
         """Plan a snapshot without submitting it: the keys of everything that it would make."""
         self._require_pictures(caller, [body.model], body.dataset)
         methods = self._model.attribution_methods(caller).items
-        require_rule(body, [method.name for method in methods if method.family == "composite"])
+        model = self._model.model(caller, body.model)
+        require_rule(body, model, [method.name for method in methods if method.family == "composite"])
         planner = SnapshotPlanner(
             body,
-            model=self._model.model(caller, body.model),
+            model=model,
             dataset=self._data.dataset(caller, body.dataset),
             encoder=self._planners.describe_encoder(caller, body.encoder),
             registry=self._registry,

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from pydantic import JsonValue
 
-from contracts.attribution import UnknownMethod
+from contracts.attribution import NoClassScores, UnknownMethod
 from contracts.crops import THRESHOLDS
 from contracts.data import Dataset
 from contracts.errors import UnknownPooling
@@ -323,7 +323,7 @@ def relevance_rule(request: SnapshotRequest) -> str | None:
     return request.relevance or (DEFAULT_RULE if request.rank_by == "relevance" else None)
 
 
-def require_rule(request: SnapshotRequest, composites: Sequence[str]) -> None:
+def require_rule(request: SnapshotRequest, model: Model, composites: Sequence[str]) -> None:
     """Refuse examples by relevance that cannot be had.
 
     Parameters
@@ -332,7 +332,7 @@ def require_rule(request: SnapshotRequest, composites: Sequence[str]) -> None:
 
     Raises
     ------
-    UnknownMethod : another rule.
+    UnknownMethod : another rule. NoClassScores : the model puts out embeddings, of which none is a prediction.
     UnknownPooling : receptive fields of examples that have no place.
     """
     if request.rank_by == "relevance" and request.crop == "receptive-field":
@@ -341,6 +341,8 @@ def require_rule(request: SnapshotRequest, composites: Sequence[str]) -> None:
     if rule is not None and rule not in composites:
         closest = get_close_matches(rule, composites, n=3, cutoff=0.0)
         raise UnknownMethod(f"{rule} gives no relevance of components", field="relevance", closest=[*closest])
+    if rule is not None and model.ref.architecture.startswith("open_clip:"):
+        raise NoClassScores(f"{model.ref.name} puts out embeddings, not class scores", field="relevance")
 
 
 INDEX_OUTPUTS = ("index", "rows", "manifest")

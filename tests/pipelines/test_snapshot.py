@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.attribution import UnknownMethod
+from contracts.attribution import NoClassScores, UnknownMethod
 from contracts.data import Dataset, DatasetRef
 from contracts.errors import UnknownLayer, UnknownPooling
 from contracts.model import Layer, LayerKind, Model, ModelRef, Preprocessing
@@ -189,7 +189,13 @@ def test_a_snapshot_may_rest_on_examples_by_relevance():
 def test_examples_by_relevance_that_cannot_be_had_are_refused(fields, refusal):
     asked = SnapshotRequest(model="net", dataset="pets", layers=["early"], **fields)
     with pytest.raises(refusal):
-        require_rule(asked, ["epsilon", "gamma"])
-    require_rule(
-        SnapshotRequest(model="net", dataset="pets", layers=["early"], relevance="gamma"), ["epsilon", "gamma"]
-    )
+        require_rule(asked, model(), ["epsilon", "gamma"])
+
+
+def test_models_that_predict_nothing_have_no_examples_by_relevance():
+    good = SnapshotRequest(model="net", dataset="pets", layers=["early"], relevance="gamma")
+    require_rule(good, model(), ["epsilon", "gamma"])
+    found = model()
+    tower = found.model_copy(update={"ref": found.ref.model_copy(update={"architecture": "open_clip:ViT-B-32"})})
+    with pytest.raises(NoClassScores):
+        require_rule(good, tower, ["epsilon", "gamma"])

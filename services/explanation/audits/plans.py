@@ -70,9 +70,10 @@ def plan_audit(
         _require_rule(found, models, caller)
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, snapshot.id).artifacts)
-        before = inputs_of(db, caller.workspace, artifacts["nulls"])
-    first = min(role for role in before if role.startswith("embeddings/"))
-    artifacts["embeddings"] = str(before[first])
+        if any(one.text is not None for one in policy.classes.values()):
+            before = inputs_of(db, caller.workspace, artifacts["nulls"])
+            first = min(role for role in before if role.startswith("embeddings/"))
+            artifacts["embeddings"] = str(before[first])
     return _stages(found, opened, artifacts, registry, numerics)
 
 
