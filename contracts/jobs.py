@@ -50,7 +50,7 @@ from contracts.errors import (
     UnreadableSource,
     WrongWeights,
 )
-from contracts.labels import LabelRequest
+from contracts.labels import LabelRequest, VisionModelUnavailable
 from contracts.language import (
     BrokenLanguageFile,
     GenerationOverBudget,
@@ -241,6 +241,7 @@ class JobService(Protocol):
             BadTemplate,
             EmptyVocabulary,
             LabelTooLong,
+            VisionModelUnavailable,
         ),
         max_body=64 << 20,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.base import Contract, FiniteFloat, Sha256
+from contracts.errors import XsysError
 from contracts.model import LayerName
 
 LabelSetId = Annotated[str, Field(pattern=r"^l_[0-9a-f]{16}$")]
@@ -15,7 +16,28 @@ VocabularyName = Literal["imagenet-1k", "imagenet-22k", "classes", "captions", "
 TextMode = Literal["csp", "csp-unit", "null", "bare"]
 LabelStatus = Literal["ok", "unsure", "insufficient_evidence", "no_contrast"]
 ScorerName = Annotated[str, Field(min_length=1, max_length=200)]
+CandidateGrid = Literal["positive", "contrastive"]
 DEFAULT_SCORERS = ["mean", "weighted_mean", "mean_diff", "csp", "softwpmi"]
+
+
+class VisionModelUnavailable(XsysError):
+    status = 503
+    remedy = (
+        "Set XSYS_VLM_FOLDER, or XSYS_VLM_URL and XSYS_VLM_MODEL, and see that the model answers; or label without "
+        "candidates."
+    )
+
+
+class CandidateRequest(Contract):
+    """Let the settings' vision-language model propose names for each component, beside the vocabulary's.
+
+    It is shown nine of the component's strongest probing pictures in a grid, and if `contrastive` a second grid of
+    pictures near to them that leave the component silent; never a picture that judges labels.
+    """
+
+    grid: CandidateGrid = "positive"
+    names: Annotated[int, Field(ge=1, le=10, description="concepts that are asked for")] = 3
+    canvas: Annotated[int, Field(ge=96, le=2048, description="side of a grid in pixels")] = 384
 
 
 class LabelRequest(Contract):
@@ -35,6 +57,7 @@ class LabelRequest(Contract):
     text: TextMode = "csp"
     templates: Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=16)] | None = None
     positives: Annotated[int, Field(ge=5, le=100, description="examples that make a label")] = 30
+    candidates: CandidateRequest | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
@@ -47,6 +70,36 @@ class VocabularyFigures(Contract):
     sha256: Sha256
 
 
+class LayerCandidates(Contract):
+    """What came of the candidates in one layer: `added` names are new to the vocabulary, which then has `n`.
+
+    Components without evidence are not asked about, nor, in contrastive grids, those without a silent picture;
+    `unanswered` are those whose answer held no usable name.
+    """
+
+    layer: LayerName
+    asked: int
+    unanswered: int
+    added: int
+    n: int
+    vocabulary_sha256: Sha256
+
+
+class CandidateFigures(Contract):
+    """Who proposed candidates, what it was asked, and what came of it.
+
+    `fingerprint` is of a local model's files, or of a served model's name and address.
+    """
+
+    adapter: Literal["transformers", "openai"]
+    model: str
+    fingerprint: Sha256
+    prompt: str
+    grid: CandidateGrid
+    canvas: int
+    layers: list[LayerCandidates]
+
+
 class LabelSet(Contract):
     """Labels of a snapshot's layers by several scorers; immutable."""
 
@@ -57,6 +110,7 @@ class LabelSet(Contract):
     vocabulary: VocabularyFigures
     templates: list[str]
     text: TextMode
+    candidates: CandidateFigures | None = None
     encoder: str
     simulator: str
     request: LabelRequest
@@ -117,7 +171,7 @@ class Label(Contract):
     text: str
     score: FiniteFloat
     index: int
-    origin: Literal["vocabulary", "formula"]
+    origin: Literal["vocabulary", "candidate", "formula"]
 
 
 class LabelEvaluation(Contract):
@@ -145,7 +199,10 @@ class ScorerLabels(Contract):
 
 
 class ComponentLabels(Contract):
-    """All labels of a component. Without enough evidence there are none."""
+    """All labels of a component. Without enough evidence there are none.
+
+    `candidates` are what a vision-language model proposed for it, known to the vocabulary or not.
+    """
 
     snapshot: str
     labels: LabelSetId
@@ -155,4 +212,5 @@ class ComponentLabels(Contract):
     status: LabelStatus
     n_valid: int
     vocabulary_sha256: Sha256
+    candidates: list[str] = []
     scorers: list[ScorerLabels]

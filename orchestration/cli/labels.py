@@ -35,6 +35,12 @@ def build(
     text: Annotated[str, typer.Option(help="How names become vectors: csp, csp-unit, null, bare.")] = "csp",
     template: Annotated[list[str] | None, typer.Option(help="With one {}; may be repeated.")] = None,
     positives: Annotated[int, typer.Option(help="Examples that make a label.")] = 30,
+    candidates: Annotated[
+        str | None,
+        typer.Option(help="positive or contrastive: let the vision-language model of XSYS_VLM_… propose names too."),
+    ] = None,
+    concepts: Annotated[int, typer.Option(help="Names that it is asked for.")] = 3,
+    canvas: Annotated[int, typer.Option(help="Side in pixels of a grid that it is shown.")] = 384,
     seed: int = 0,
     json: Json = False,
 ) -> None:
@@ -42,7 +48,8 @@ def build(
     at = desk(context)
     asked: dict[str, object] = {
         "snapshot": snapshot, "layers": layer, "text": text, "templates": template, "positives": positives,
-        "seed": seed, **_vocabulary(vocabulary), **({"scorers": scorer} if scorer else {}),
+        "candidates": candidates and {"grid": candidates, "names": concepts, "canvas": canvas}, "seed": seed,
+        **_vocabulary(vocabulary), **({"scorers": scorer} if scorer else {}),
     }  # fmt: skip
     job = follow(at, at.jobs.build_labels(at.caller, LabelRequest.model_validate(asked)), quiet=json)
     board = at.explanation.leaderboard(at.caller, snapshot, str(job.result))
@@ -101,12 +108,12 @@ def leaderboard(context: typer.Context, snapshot: str, labels: Labels = None, js
 
 
 def show_labels(found: ComponentLabels) -> None:
-    """Print the labels of one component."""
+    """Print the labels of one component; a star marks names that a vision-language model proposed."""
     rows = (
         (
             one.scorer,
             one.status,
-            "; ".join(label.text for label in one.labels),
+            "; ".join(f"{label.text}{' *' * (label.origin == 'candidate')}" for label in one.labels),
             one.margin,
             one.evaluation.correlation,
             _span(one.evaluation.low, one.evaluation.high),
@@ -115,6 +122,8 @@ def show_labels(found: ComponentLabels) -> None:
     )
     title = f"{found.layer} {found.index}{'' if found.sign > 0 else '−'}: {found.status}, {found.n_valid} examples"
     show_table(("scorer", "status", "labels", "margin", "correlation", "95 %"), rows, title=title)
+    if found.candidates:
+        show_table(("proposed for it",), ((name,) for name in found.candidates))
 
 
 def show_leaderboard(board: Leaderboard) -> None:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from contracts.base import Caller
 from contracts.errors import NoTextSide
 from contracts.labels import LabelRequest
+from services.explanation.candidates.plans import Offered, candidate_stages_of, offer, told_of
 from services.explanation.labels.scorers import scorer_named
 from services.explanation.labels.vocabularies import FROM_DATASET, TEMPLATES, vocabulary_of
 from services.explanation.repository import snapshot_row
@@ -27,12 +28,12 @@ def plan_labels(
     request: LabelRequest, *, caller: Caller, explanation: Explanation, registry: StageRegistry,
     numerics: dict[str, str | int],
 ) -> JobPlan:  # fmt: skip
-    """Plan vocabulary, labels per layer, and the published set.
+    """Plan vocabulary, candidates if they are asked for, labels per layer, and the published set.
 
     Raises
     ------
     UnknownSnapshot; UnknownLayer; UnknownScorer; InvalidRequest; NoTextSide; BadTemplate; EmptyVocabulary;
-    LabelTooLong.
+    LabelTooLong; VisionModelUnavailable : candidates are asked for, and the settings name no model.
     """
     opened = explanation.opened(caller, request.snapshot)
     snapshot = opened.snapshot
@@ -46,6 +47,7 @@ def plan_labels(
         raise NoTextSide(f"{snapshot.encoder.name} reads no text, so names have no vectors", field="snapshot")
     if request.vocabulary == "list":
         vocabulary_of(request.names or [])
+    model = None if request.candidates is None else explanation.vision.require()
     asked = request.model_copy(update={"snapshot": snapshot.id, "layers": layers, "scorers": scorers})
     with explanation.database.reading() as db:
         artifacts = dict(snapshot_row(db, caller.workspace, snapshot.id).artifacts)
@@ -76,31 +78,42 @@ def plan_labels(
         for name in ("names", "texts")
     }
     parts, published = [], {"names": text_keys["names"]}
+    offered: list[Offered] = []
+    told = {} if model is None else told_of(model)
     chosen: Params = {"scorers": list(scorers), "positives": request.positives}
     for name in layers:
-        inputs = {
+        shape = shapes[name]
+        layer: Params = {"name": name, "width": shape.width, "signed": shape.signed}
+        seen = {
             "manifest": artifacts["manifest"],
-            "texts": text_keys["texts"],
             **{role: artifacts[f"{role}/{name}"] for role in ("examples", "columns", "vectors")},
             **embeddings,
         }
+        texts = text_keys["texts"]
+        if request.candidates is not None:
+            here: Params = {**spec, "layer": layer}
+            offered.append(offer(request.candidates, told, here, seen=seen, words=text_keys, key=key))
+            texts = offered[-1].union.outputs["texts"]
+            published[f"names/{name}"] = offered[-1].union.outputs["names"]
+        inputs = {"manifest": artifacts["manifest"], "texts": texts, **seen}
         outputs = {
             output: key("labels", list(inputs.values()), {"layer": name, **chosen}, output)
             for output in ("labels", "leaderboard")
         }
         published |= {f"{output}/{name}": outputs[output] for output in outputs}
-        shape = shapes[name]
-        layer: Params = {"name": name, "width": shape.width, "signed": shape.signed}
         parts.append(PartPlan({**spec, "layer": layer}, inputs, outputs, units=shape.width))
     final: Params = {
-        **spec, "snapshot": snapshot.id, "layers": list(layers), "encoder": snapshot.encoder.name,
+        **spec, "snapshot": snapshot.id, "layers": list(layers), "encoder": snapshot.encoder.name, "model": told,
     }  # fmt: skip
-    whole = key("publish-labels", list(published.values()), {"request": asked.model_dump(mode="json")}, "label-set")
+    without = {"candidates"} if asked.candidates is None else None  # keys of sets without candidates stay as they were
+    wanted: Params = {"request": asked.model_dump(mode="json", exclude=without), **({"model": told} if told else {})}
+    whole = key("publish-labels", list(published.values()), wanted, "label-set")
     return JobPlan(
         kind="labels",
         title=f"labels of {snapshot.name}: {len(layers)} layers, {len(scorers)} scorers",
         stages=(
             StagePlan("vocabulary", (PartPlan(spec, source, text_keys),), title="embed names"),
+            *candidate_stages_of(offered),
             StagePlan("labels", tuple(parts), unit="components", title="label and judge"),
             StagePlan("publish-labels", (PartPlan(final, published, {"label-set": whole}),), title="publish"),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -12,12 +13,14 @@ from pydantic import JsonValue
 from contracts.errors import EmptyVocabulary
 from contracts.labels import LabelRequest, LabelSet, VocabularyFigures
 from contracts.snapshots import Encoder
+from services.explanation.candidates.figures import candidate_figures
 from services.explanation.collect import group_numbers
 from services.explanation.encoders.port import EncoderPort
 from services.explanation.encoders.registry import EncoderCache
+from services.explanation.label_inputs import columns_of, evidence_in
 from services.explanation.labelling import LayerLabels, label_layer
 from services.explanation.labels.scorers import Probe, scorer_named
-from services.explanation.labels.splits import Split, split_by_group
+from services.explanation.labels.splits import split_by_group
 from services.explanation.labels.vocabularies import (
     FROM_DATASET,
     NAMED,
@@ -27,7 +30,7 @@ from services.explanation.labels.vocabularies import (
     text_vectors,
     vocabulary_of,
 )
-from services.explanation.measure import FEWEST_EXAMPLES, OK, embeddings_of
+from services.explanation.measure import embeddings_of
 from services.explanation.repository import publish_label_set
 from services.explanation.semantics.queries import (
     TEMPLATES,
@@ -49,12 +52,7 @@ def embed_vocabulary(work: Work, encoders: EncoderCache) -> None:
     vocabulary = _resolve(request, work)
     port = encoders.get(Encoder.model_validate(work.spec["encoder"]).name)
     templates = [str(template) for template in cast(list[str], work.spec["templates"])]
-    arrays = {
-        "texts": _texts(port, vocabulary, request.text, templates, work),
-        "bare": text_vectors(port.encode_texts, vocabulary.names, ["{}"]),
-    }
-    if any(name.startswith("www") for name in request.scorers):
-        arrays["frames"] = frame_vectors(port.encode_texts, vocabulary.names)
+    arrays = vectors_of_names(port, vocabulary.names, request, templates, work)
     work.emit_arrays("texts", arrays, {"templates": templates, "text": request.text})
     work.emit_record(
         "names",
@@ -79,14 +77,25 @@ def _resolve(request: LabelRequest, work: Work) -> Vocabulary:
     return vocabulary_of(names, source=request.vocabulary)
 
 
-def _texts(port: EncoderPort, vocabulary: Vocabulary, mode: str, templates: list[str], work: Work) -> np.ndarray:
+def vectors_of_names(
+    port: EncoderPort, names: Sequence[str], request: LabelRequest, templates: list[str], work: Work
+) -> dict[str, np.ndarray]:
+    """Embed names as the request's scorers need them: `texts`, `bare` and, for `www`, `frames`, [T, d] each."""
+    arrays = {
+        "texts": _texts(port, names, request.text, templates, work),
+        "bare": text_vectors(port.encode_texts, names, ["{}"]),
+    }
+    if any(name.startswith("www") for name in request.scorers):
+        arrays["frames"] = frame_vectors(port.encode_texts, names)
+    return arrays
+
+
+def _texts(port: EncoderPort, names: Sequence[str], mode: str, templates: list[str], work: Work) -> np.ndarray:
     if mode == "null":
         encode = remembering(port.encode_texts)
         nulls = template_nulls(encode, TEMPLATES, null=port.null, background=background_names(BACKGROUND))
-        return text_directions(encode, vocabulary.names, templates=TEMPLATES, nulls=nulls)
-    return text_vectors(
-        port.encode_texts, vocabulary.names, templates, unit=mode == "csp-unit", advance=lambda _: work.advance(0)
-    )
+        return text_directions(encode, names, templates=TEMPLATES, nulls=nulls)
+    return text_vectors(port.encode_texts, names, templates, unit=mode == "csp-unit", advance=lambda _: work.advance(0))
 
 
 def name_components(work: Work) -> None:
@@ -94,12 +103,12 @@ def name_components(work: Work) -> None:
     request = LabelRequest.model_validate(work.spec["request"])
     layer = cast(dict[str, JsonValue], work.spec["layer"])
     table, state = work.arrays("examples"), load_arrays(work.path("vectors"), ["state"])["state"]
-    activations = _columns(work, table)
+    activations = columns_of(work, table)
     samples = Manifest.load(work.path("manifest"), work.blobs)
     split = split_by_group(group_numbers(work, len(activations)), seed=request.seed)
     embeddings = np.concatenate([rows for _, rows in embeddings_of(work).blocks()])
     texts = work.arrays("texts")
-    valid = _evidence(activations, split, state, signed=bool(layer["signed"]))
+    valid = evidence_in(activations, split, state, signed=bool(layer["signed"]))
     probe = Probe(
         embeddings[split.probe], activations[split.probe], valid, request.positives, texts["texts"], texts["bare"],
         texts.get("frames"), request.seed,
@@ -114,20 +123,6 @@ def name_components(work: Work) -> None:
     work.emit_arrays("labels", {**labelled.arrays, "n_valid": valid, "sign": table["sign"]}, {"layer": layer["name"]})
     work.emit_record("leaderboard", {"layer": layer["name"], **labelled.record})
     work.advance(int(cast(int, layer["width"])))
-
-
-def _columns(work: Work, table: dict[str, np.ndarray]) -> np.ndarray:
-    """[N, C] activations, each component's in its own direction (sign · a)."""
-    blocks = load_arrays(work.path("columns"))
-    columns = np.concatenate([blocks[name] for name in sorted(blocks)], axis=1)
-    return columns[:, table["index"]].astype(np.float32) * table["sign"].astype(np.float32)
-
-
-def _evidence(activations: np.ndarray, split: Split, state: np.ndarray, *, signed: bool) -> np.ndarray:
-    """[C] how many probing samples are evidence; 0 for components without enough of it."""
-    base = activations.mean(axis=0) if signed else np.zeros(activations.shape[1], np.float32)
-    found = (activations[split.probe] > base).sum(axis=0)
-    return np.where((state == OK) & (found >= FEWEST_EXAMPLES), found, 0).astype(np.int64)
 
 
 def publish_labels(work: Work) -> None:
@@ -145,6 +140,7 @@ def publish_labels(work: Work) -> None:
         ),
         templates=[str(template) for template in cast(list[str], work.spec["templates"])],
         text=request.text,
+        candidates=candidate_figures(work),
         encoder=str(work.spec["encoder"]),
         simulator=f"{work.spec['encoder']}: the encoder that made the labels",
         request=request,
@@ -152,7 +148,10 @@ def publish_labels(work: Work) -> None:
         created_at=datetime.now(UTC),
     )
     roles = {role: work.keys[role] for role in work.inputs}
-    work.emit_record("label-set", {"labels": found.model_dump(mode="json", exclude={"created_at"}), "artifacts": roles})
+    unsaid: dict[str, object] = {"created_at": True}
+    if found.candidates is None:  # such records have the bytes that they had before there were candidates
+        unsaid |= {"candidates": True, "request": {"candidates"}}
+    work.emit_record("label-set", {"labels": found.model_dump(mode="json", exclude=unsaid), "artifacts": roles})
     work.when_published(lambda db: publish_label_set(db, work.workspace, found, roles))
     work.result = found.id
     work.advance(1)

@@ -21,6 +21,7 @@ from contracts.explanation import (
 )
 from contracts.labels import ComponentLabels, LabelSet, Leaderboard
 from contracts.snapshots import Encoder, Sign, Snapshot
+from services.explanation.candidates.registry import VisionModels
 from services.explanation.components import detail, listing
 from services.explanation.encoders.batched import OnlineEncoders
 from services.explanation.encoders.registry import EncoderCache, available_encoders
@@ -49,6 +50,7 @@ class Explanation:
         self.blobs = blobs
         self.settings = settings
         self.encoders_in_memory = encoders
+        self.vision = VisionModels(settings)
         self._opened = OpenedSnapshots()
         self._searcher = Searcher(OnlineEncoders(encoders.get) if settings.batching else encoders)
 

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 
 from contracts.snapshots import Encoder
+from services.explanation.candidates.stages import candidate_stages
 from services.explanation.collect import collect
 from services.explanation.encoders.registry import EncoderCache
 from services.explanation.label_stages import embed_vocabulary, name_components, publish_labels
@@ -33,6 +34,7 @@ def stages(explanation: Explanation) -> tuple[StageFunction, ...]:
         StageFunction("index", 2, index),
         StageFunction("publish", 1, publish),
         StageFunction("vocabulary", 1, lambda work: embed_vocabulary(work, encoders)),
+        *candidate_stages(explanation.vision, encoders),
         StageFunction("labels", 2, name_components),
         StageFunction("publish-labels", 1, publish_labels),
     )

@@ -69,6 +69,18 @@ class Settings(BaseSettings):
     )
     labeller_model: str | None = Field(default=None, description="model that it is asked for")
     labeller_key: SecretStr | None = Field(default=None, description="its API key, if it wants one")
+    vlm_folder: Path | None = Field(
+        default=None, description="transformers image-text-to-text model (safetensors) that may propose labels"
+    )
+    vlm_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="or an OpenAI-compatible server that is sent pictures to propose labels",
+    )
+    vlm_model: str | None = Field(default=None, description="model that this server is asked for")
+    vlm_key: SecretStr | None = Field(default=None, description="its API key, if it wants one")
+    vlm_timeout: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0), description="for one answer of it")
+    vlm_attempts: int = Field(default=3, ge=1, le=10, description="tries for one answer before the part fails")
     upload_limit: int = Field(default=1 << 30, ge=1, description="bytes of one uploaded archive")
     pixel_limit: int = Field(default=50_000_000, ge=1, description="pixels of one picture, read from its header")
 
@@ -99,6 +111,17 @@ class Settings(BaseSettings):
             raise ValueError("XSYS_LEASE: at least three times XSYS_HEARTBEAT, or one slow write loses a live part")
         if self.visibility <= self.part_limit:
             raise ValueError("XSYS_VISIBILITY: more than XSYS_PART_LIMIT, or Redis hands out what is being worked on")
+        return self
+
+    @model_validator(mode="after")
+    def refuse_ambiguous_vision_model(self) -> Self:
+        """Which of two models proposed a label must not depend on an order in the code."""
+        if self.vlm_folder is not None and self.vlm_url is not None:
+            raise ValueError("XSYS_VLM_FOLDER and XSYS_VLM_URL: one of them, not both")
+        if self.vlm_timeout * self.vlm_attempts >= self.stall:
+            raise ValueError(
+                "XSYS_VLM_TIMEOUT times XSYS_VLM_ATTEMPTS: less than XSYS_STALL, or waiting loses the part"
+            )
         return self
 
     @model_validator(mode="after")
