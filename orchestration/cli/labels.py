@@ -75,10 +75,16 @@ def listing(context: typer.Context, snapshot: str, json: Json = False) -> None:
         show_json(page)
         return
     rows = (
-        (s.id, f"{s.vocabulary.source} ({s.vocabulary.n})", ", ".join(s.scorers), f"{s.created_at:%Y-%m-%d %H:%M}")
+        (
+            s.id,
+            f"{s.vocabulary.source} ({s.vocabulary.n})",
+            "–" if s.candidates is None else f"{s.candidates.model} ({sum(one.added for one in s.candidates.layers)})",
+            ", ".join(s.scorers),
+            f"{s.created_at:%Y-%m-%d %H:%M}",
+        )
         for s in page.items
     )
-    show_table(("id", "vocabulary", "scorers", "built"), rows)
+    show_table(("id", "vocabulary", "candidates", "scorers", "built"), rows)
 
 
 @nouns.command("show")

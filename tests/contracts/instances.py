@@ -148,7 +148,14 @@ SNAPSHOT = snapshots.Snapshot(
 LABEL_SET = labels.LabelSet(
     id="l_0123456789abcdef", snapshot="s_1", layers=["blocks.1"], scorers=["csp"], templates=["{}"], text="csp",
     vocabulary=labels.VocabularyFigures(source="list", n=2, merged=0, sha256=SHA), encoder="e", simulator="e",
-    request=labels.LabelRequest(snapshot="s_1"), lineage="l", created_at=NOW,
+    request=labels.LabelRequest(snapshot="s_1"),
+    candidates=labels.CandidateFigures(
+        adapter="openai", model="m — ½", fingerprint=SHA, prompt="what?\n", grid="contrastive", canvas=96,
+        layers=[labels.LayerCandidates(
+            layer="blocks.1", asked=2, unanswered=1, added=1, n=3, vocabulary_sha256=SHA
+        )],
+    ),
+    lineage="l", created_at=NOW,
 )  # fmt: skip
 REF = snapshots.ComponentRef(model="m_1", layer="blocks.1", index=3, sign=-1)
 EXAMPLE = snapshots.Example(sample=1, label=None, activation=0.1 + 0.2)

@@ -172,10 +172,13 @@ PLAIN: dict[str, tuple[dict[str, Any], Any]] = {
         {"snapshot": "s_1", "layer": "blocks.1", "index": 3, "sign": -1},
         labels.ComponentLabels(
             snapshot="s_1", labels="l_0123456789abcdef", layer="blocks.1", index=3, sign=-1, status="unsure", n_valid=7,
-            vocabulary_sha256=SHA, scorers=[],
+            vocabulary_sha256=SHA, candidates=["red, ½"], scorers=[],
         ),
     ),
-    "jobs.build_labels": ({"body": labels.LabelRequest(snapshot="s_1")}, JOB),
+    "jobs.build_labels": (
+        {"body": labels.LabelRequest(snapshot="s_1", candidates=labels.CandidateRequest(grid="contrastive", names=2))},
+        JOB,
+    ),
     "explanation.check": ({"snapshot": "s_1"}, explanation.SnapshotCheck(snapshot="s_1", artifacts=3, damaged=["k"])),
     "governance.me": ({}, governance.Identity(user="u", name="n", workspace="w", role="viewer", rights=[Right.LOOK])),
     "governance.tokens": ({}, Page(items=[TOKEN])),

@@ -108,3 +108,25 @@ def test_the_leaderboard_reads_the_same_over_rest(served, labelled):
     )  # fmt: skip
     assert answer.status_code == 200
     assert answer.json() == json.loads(json.dumps(labelled))
+
+
+def test_candidates_are_refused_where_no_model_is_set_up_on_the_command_line_and_over_rest(explained, served):
+    import httpx
+
+    newest = explained.json("job", "list")["items"][0]["id"]
+    done = explained.run("label", "build", "small", "--candidates", "contrastive", check=False)
+    assert done.returncode == 1
+    assert "VisionModelUnavailable" in done.stderr and "XSYS_VLM_FOLDER or XSYS_VLM_URL is not set" in done.stderr
+    answer = httpx.post(
+        f"{served.url}/v1/labels", json={"snapshot": "small", "candidates": {"grid": "positive"}},
+        headers={"Authorization": f"Bearer {served.token()}"}, timeout=60,
+    )  # fmt: skip
+    problem = answer.json()
+    assert (answer.status_code, problem["title"], problem["field"]) == (503, "VisionModelUnavailable", "candidates")
+    assert "XSYS_VLM_URL" in problem["remedy"]
+    assert explained.json("job", "list")["items"][0]["id"] == newest
+
+
+def test_a_grid_that_does_not_exist_is_refused(explained):
+    done = explained.run("label", "build", "small", "--candidates", "both", check=False)
+    assert done.returncode != 0 and "positive" in done.stderr

@@ -22,7 +22,7 @@ from contracts.corpora import TextSource
 from contracts.corrections import CorrectionRequest, Retraining
 from contracts.data import DatasetRegistration, ScenesSource
 from contracts.jobs import State
-from contracts.labels import LabelRequest
+from contracts.labels import CandidateRequest, LabelRequest
 from contracts.model import ModelRegistration
 from contracts.sae import SaeRequest
 from contracts.snapshots import SnapshotRequest
@@ -38,6 +38,7 @@ from services.kit.scenes.checkpoints import packaged_encoder, packaged_weights
 from services.kit.settings import Settings
 from services.model.language.pair import document, write_pair
 from services.model.language.tiny import tiny_language_model
+from tests.explanation.candidates.tiny_vlm import write_tiny_vlm
 from tests.model.language.tiny_gguf import write_gguf
 
 CNN = "entry_point:services.model.controlled.nets:scenes_cnn"
@@ -49,7 +50,10 @@ WORDS = ["a tag in the corner", "a red circle", "a star", "a ring", "a dark back
 
 def settings_in(home: Path) -> Settings:
     quick = timedelta(seconds=0.3)
-    return Settings(home=home, threads=1, heartbeat=quick, lease=timedelta(seconds=1), reaper_period=quick)
+    vlm = write_tiny_vlm(home.parent / "vlm")
+    return Settings(
+        home=home, threads=1, vlm_folder=vlm, heartbeat=quick, lease=timedelta(seconds=1), reaper_period=quick
+    )
 
 
 def requests_of(wiring, folder: Path):
@@ -74,6 +78,9 @@ def requests_of(wiring, folder: Path):
     relevant = cropped.model_copy(update={"name": "relevant", "crop": "relevance", "rank_by": "relevance"})
     yield lambda: jobs.build_snapshot(me, relevant)
     yield lambda: jobs.build_labels(me, LabelRequest(snapshot="s", layers=["head"], vocabulary="list", names=WORDS))
+    proposed = CandidateRequest(grid="contrastive", canvas=96)
+    beside = LabelRequest(snapshot="s", layers=["head"], vocabulary="list", names=WORDS, candidates=proposed)
+    yield lambda: jobs.build_labels(me, beside)
     policy = AuditPolicy(classes={"circle": ClassPolicy(valid=["a circle"], spurious=["a tag"])}, layers=["relu4"])
     yield lambda: jobs.audit(me, AuditRequest(snapshot=wiring.explanation.snapshot(me, "s").id, policy=policy))
     encoder = Path(packaged_encoder(folder).removeprefix("open_clip:scenes/"))

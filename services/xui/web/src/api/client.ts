@@ -42,6 +42,7 @@ export type LayerLeaderboard = Schemas["LayerLeaderboard"];
 export type Estimate = Schemas["Estimate"];
 export type ScorerLabels = Schemas["ScorerLabels"];
 export type LabelStatus = ScorerLabels["status"];
+export type CandidateFigures = Schemas["CandidateFigures"];
 export type EpochFigures = Schemas["EpochFigures"];
 export type PruningStep = Schemas["PruningStep"];
 export type Comparison = Schemas["Comparison"];

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "react-router";
-import { api, ask, type LabelStatus, type ScorerLabels } from "../api/client";
+import { api, ask, type CandidateFigures, type LabelStatus, type ScorerLabels } from "../api/client";
 import { figure, words } from "../format";
 import { IntervalBar } from "./IntervalBar";
 import { setFor, STATUS, useLabelling, useLabelSets } from "./labels";
@@ -47,12 +47,24 @@ export function ComponentLabels({ at, layer, index, sign }: Props) {
         <>
           <LabelTable scorers={told.data.scorers} />
           <p className="muted small">
-            From {set?.vocabulary.n} names ({words(set?.vocabulary.source ?? "")}). Held out: correlation of the label with activations of
+            From {set?.vocabulary.n} names ({words(set?.vocabulary.source ?? "")})
+            {set?.candidates && <Proposed figures={set.candidates} layer={layer} names={told.data.candidates ?? []} />}. Held out: correlation of the label with activations of
             pictures that did not make it, with its 95 % interval. <Link to={`${snapshotPath(at)}/labels?labels=${set?.id}`}>Which scorer does best?</Link>
           </p>
         </>
       )}
     </section>
+  );
+}
+
+/** What a vision-language model added to the names, and what it said about this component's pictures. */
+function Proposed({ figures, layer, names }: { figures: CandidateFigures; layer: string; names: string[] }) {
+  const added = figures.layers.find((one) => one.layer === layer)?.added ?? 0;
+  return (
+    <>
+      {" "}
+      and {added} that {figures.model} proposed, for this component {names.length > 0 ? names.join(", ") : "none"}
+    </>
   );
 }
 
