@@ -3532,6 +3532,61 @@ export interface components {
             detail: string;
         };
         /**
+         * CandidateFigures
+         * @description Who proposed candidates, what it was asked, and what came of it.
+         *
+         *     `fingerprint` is of a local model's files, or of a served model's name and address.
+         */
+        CandidateFigures: {
+            /**
+             * Adapter
+             * @enum {string}
+             */
+            adapter: "transformers" | "openai";
+            /** Model */
+            model: string;
+            /** Fingerprint */
+            fingerprint: string;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Grid
+             * @enum {string}
+             */
+            grid: "positive" | "contrastive";
+            /** Canvas */
+            canvas: number;
+            /** Layers */
+            layers: components["schemas"]["LayerCandidates"][];
+        };
+        /**
+         * CandidateRequest
+         * @description Let the settings' vision-language model propose names for each component, beside the vocabulary's.
+         *
+         *     It is shown nine of the component's strongest probing pictures in a grid, and if `contrastive` a second grid of
+         *     pictures near to them that leave the component silent; never a picture that judges labels.
+         */
+        CandidateRequest: {
+            /**
+             * Grid
+             * @default positive
+             * @enum {string}
+             */
+            grid: "positive" | "contrastive";
+            /**
+             * Names
+             * @description concepts that are asked for
+             * @default 3
+             */
+            names: number;
+            /**
+             * Canvas
+             * @description side of a grid in pixels
+             * @default 384
+             */
+            canvas: number;
+        };
+        /**
          * Capture
          * @description Activations of a language model over a corpus; immutable. `splits` counts windows of whole documents.
          */
@@ -4057,6 +4112,8 @@ export interface components {
         /**
          * ComponentLabels
          * @description All labels of a component. Without enough evidence there are none.
+         *
+         *     `candidates` are what a vision-language model proposed for it, known to the vocabulary or not.
          */
         ComponentLabels: {
             /** Snapshot */
@@ -4081,6 +4138,11 @@ export interface components {
             n_valid: number;
             /** Vocabulary Sha256 */
             vocabulary_sha256: string;
+            /**
+             * Candidates
+             * @default []
+             */
+            candidates: string[];
             /** Scorers */
             scorers: components["schemas"]["ScorerLabels"][];
         };
@@ -5758,7 +5820,7 @@ export interface components {
              * Origin
              * @enum {string}
              */
-            origin: "vocabulary" | "formula";
+            origin: "vocabulary" | "candidate" | "formula";
         };
         /**
          * LabelEvaluation
@@ -5832,6 +5894,7 @@ export interface components {
              * @default 30
              */
             positives: number;
+            candidates?: components["schemas"]["CandidateRequest"] | null;
             /**
              * Seed
              * @default 0
@@ -5859,6 +5922,7 @@ export interface components {
              * @enum {string}
              */
             text: "csp" | "csp-unit" | "null" | "bare";
+            candidates?: components["schemas"]["CandidateFigures"] | null;
             /** Encoder */
             encoder: string;
             /** Simulator */
@@ -5914,6 +5978,27 @@ export interface components {
              * @default 1
              */
             calls: number;
+        };
+        /**
+         * LayerCandidates
+         * @description What came of the candidates in one layer: `added` names are new to the vocabulary, which then has `n`.
+         *
+         *     Components without evidence are not asked about, nor, in contrastive grids, those without a silent picture;
+         *     `unanswered` are those whose answer held no usable name.
+         */
+        LayerCandidates: {
+            /** Layer */
+            layer: string;
+            /** Asked */
+            asked: number;
+            /** Unanswered */
+            unanswered: number;
+            /** Added */
+            added: number;
+            /** N */
+            n: number;
+            /** Vocabulary Sha256 */
+            vocabulary_sha256: string;
         };
         /**
          * LayerDistributions
@@ -15362,7 +15447,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Unavailable */
+            /** @description Unavailable, VisionModelUnavailable */
             503: {
                 headers: {
                     [name: string]: unknown;
